@@ -1,0 +1,63 @@
+"""Names and shapes that training, export and runtime agree on. Each is defined here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from puvae_rt.errors import ContractError
+
+# Tensors of every graph.
+IMAGE, NOISE = "image", "noise"
+PURIFIED, LABEL, RMSE, SCORE = "purified", "label", "rmse", "score"
+CANDIDATES, BIAS, LOGITS = "candidates", "bias", "logits"
+
+# Files of a bundle.
+MANIFEST_FILE = "manifest.json"
+REFERENCE_FILE = "reference.onnx"
+ENGINE_ONNX_FILE = "engine.onnx"
+ENGINE_PLAN_FILE = "engine.plan"
+CLASSIFIER_FILE = "classifier.onnx"
+SCHEMA = 1
+
+CHANNELS = (1, 3)
+MAX_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class ImageContract:
+    """Shape of the images a model takes: [N, channels, height, width], values in [0, 1]."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.channels not in CHANNELS:
+            raise ContractError(f"channels={self.channels}: expected one of {CHANNELS}")
+        if self.height <= 0 or self.width <= 0:
+            raise ContractError(f"image size {self.height}x{self.width}: expected positive sides")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        return self.channels * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Score:
+    """Selection score of a candidate: sum_i max(|x_i - x_hat_i| - tau, 0)^2 + kl_weight * KL; the smallest wins.
+
+    tau = kl_weight = 0 is the paper's RMSE (same order).
+    """
+
+    tau: float = 0.0
+    kl_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.tau < 1.0:
+            raise ContractError(f"tau={self.tau}: expected 0 <= tau < 1 (a difference of pixel values)")
+        if not 0.0 <= self.kl_weight < float("inf"):
+            raise ContractError(f"kl_weight={self.kl_weight}: expected a finite number >= 0")

@@ -1,0 +1,54 @@
+"""Typed errors. Every message says what was got, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+
+class PuvaeError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ContractError(PuvaeError, ValueError):
+    """A setting or a model that the package's contract does not allow."""
+
+
+class InputError(PuvaeError, ValueError):
+    """An image, frame or region of the wrong shape, type, range, or with NaN."""
+
+
+class DataError(PuvaeError, ValueError):
+    """A dataset that is missing, damaged, or not of the documented form."""
+
+
+class BundleError(PuvaeError):
+    """A bundle that is incomplete, damaged, or built for something else."""
+
+
+class UnknownModelError(PuvaeError, KeyError):
+    """A model name that is neither shipped nor a bundle's path."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0]) if self.args else ""
+
+
+class TargetUnavailableError(PuvaeError):
+    """The target's libraries or device are absent here."""
+
+
+class BuildError(PuvaeError):
+    """An engine that could not be built as asked."""
+
+
+class QualityError(PuvaeError):
+    """An engine that was built but does not pass the quality gate."""
+
+
+class CheckpointError(PuvaeError):
+    """A checkpoint that is damaged or belongs to another run."""
+
+
+class ConcurrencyError(PuvaeError, RuntimeError):
+    """One object used from two threads at once where that is not allowed."""
+
+
+class VideoError(PuvaeError):
+    """A video source or sink that cannot be opened, read or written."""

@@ -1,0 +1,149 @@
+"""PuVAE: Table 1 of Hwang et al. 2019, "PuVAE: A Variational Autoencoder to Purify Adversarial Examples".
+
+The label enters at the two fully connected layers only (see CONTRIBUTING.md, "Decisions"): the convolutional
+trunk then depends on the image alone, and a K-class projection runs it once instead of K times.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, WIDTH, output_paddings
+
+
+class Posterior(NamedTuple):
+    """q(z | x, y): a diagonal Gaussian; `sigma` is the standard deviation itself, not a log-variance."""
+
+    mu: Tensor  # [N, LATENT]
+    sigma: Tensor  # [N, LATENT], > 0
+
+    def sample(self) -> Tensor:
+        return self.mu + self.sigma * torch.randn_like(self.sigma)
+
+
+class DilatedTrunk(nn.Module):
+    """Three 7x7 convolutions of dilation 2, evaluated as ordinary convolutions on the four parity phases.
+
+    With dilation 2, "same" padding and even sides, pixels of different parity never meet, so
+    [N,C,H,W] -> [4N,C,H/2,W/2] once, convolutions with padding 3, and back is the same function, twice as fast.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        ins = (channels, WIDTH, WIDTH)
+        self.convs = nn.ModuleList(nn.Conv2d(c, WIDTH, KERNEL, padding=KERNEL // 2) for c in ins)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        x = split_phases(x)  # [4N, C, H/2, W/2]
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        return merge_phases(x, h, w).flatten(1)  # [N, WIDTH*H*W]
+
+
+def split_phases(x: Tensor) -> Tensor:
+    """[N,C,H,W] -> [N*4,C,H/2,W/2], phase index 2*(row parity) + (column parity) fastest after the image."""
+    n, c, h, w = x.shape
+    phases = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)  # [N, 2, 2, C, H/2, W/2]
+    return phases.reshape(4 * n, c, h // 2, w // 2)
+
+
+def merge_phases(x: Tensor, h: int, w: int) -> Tensor:
+    """The inverse of `split_phases`: [N*4,C,H/2,W/2] -> [N,C,H,W]."""
+    c = x.shape[1]
+    phases = x.view(-1, 2, 2, c, h // 2, w // 2).permute(0, 3, 4, 1, 5, 2)  # [N, C, H/2, 2, W/2, 2]
+    return phases.reshape(-1, c, h, w)
+
+
+class Ranks(NamedTuple):
+    """Ranks of the two large fully connected layers as products of thin matrices; None is Table 1's dense one."""
+
+    fc1: int | None = None  # of the image half of FC1
+    fc2: int | None = None
+
+
+def linear(inputs: int, outputs: int, rank: int | None) -> nn.Module:
+    """A fully connected layer, dense or of the given rank."""
+    if rank is None:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
+
+
+class PuVAE(nn.Module):
+    """Conditional VAE that projects an image on the manifold of a class.
+
+    Args:
+        contract: channels, height, width of the images, values in [0, 1].
+        classes: K, the number of classes (>= 2).
+        ranks: of FC1 and FC2; dense by default.
+    """
+
+    def __init__(self, contract: ImageContract, classes: int, ranks: Ranks = Ranks()) -> None:
+        super().__init__()
+        self.contract, self.classes, self.ranks = contract, classes, ranks
+        features = WIDTH * contract.height * contract.width
+        self.trunk = DilatedTrunk(contract.channels)
+        self.fc1_image = linear(features, HIDDEN, ranks.fc1)
+        self.fc1_label = nn.Linear(classes, HIDDEN, bias=False)
+        self.fc2 = linear(HIDDEN, HIDDEN, ranks.fc2)
+        self.fc3 = nn.Linear(HIDDEN, 2 * LATENT)
+        self.decoder_fc = nn.Linear(LATENT + classes, WIDTH * DECODER_GRID**2)
+        outs = (WIDTH, WIDTH, contract.channels)
+        self.deconvs = nn.ModuleList(
+            nn.ConvTranspose2d(WIDTH, c, KERNEL, stride=2, padding=KERNEL // 2, output_padding=p)
+            for c, p in zip(outs, output_paddings(contract.height), strict=True)
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """The class-independent half of the encoder: x [N,C,H,W] in [0,1] -> W1a T(x) + b1, [N, HIDDEN]."""
+        return self.fc1_image(self.trunk(x))  # type: ignore[no-any-return]
+
+    def head(self, features: Tensor, onehot: Tensor) -> Posterior:
+        """features [N, HIDDEN], onehot [N, K] -> q(z | x, y)."""
+        hidden = F.relu(self.fc2(F.relu(features + self.fc1_label(onehot))))
+        mu, raw = self.fc3(hidden).chunk(2, dim=1)
+        return Posterior(mu, F.softplus(raw))
+
+    def encode(self, x: Tensor, onehot: Tensor) -> Posterior:
+        return self.head(self.features(x), onehot)
+
+    def decode_logits(self, z: Tensor, onehot: Tensor) -> Tensor:
+        """z [N, LATENT], onehot [N, K] -> the decoder's output before its sigmoid, [N,C,H,W]."""
+        x = F.relu(self.decoder_fc(torch.cat([z, onehot], dim=1)))
+        x = x.view(-1, WIDTH, DECODER_GRID, DECODER_GRID)
+        for deconv in self.deconvs[:-1]:
+            x = F.relu(deconv(x))
+        return self.deconvs[-1](x)  # type: ignore[no-any-return]
+
+    def decode(self, z: Tensor, onehot: Tensor) -> Tensor:
+        return torch.sigmoid(self.decode_logits(z, onehot))
+
+    def project(self, x: Tensor, noise: Tensor | None = None, sigma_eps: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The projection of every image on every class.
+
+        Args:
+            x: [N,C,H,W] in [0,1].
+            noise: [N,K,LATENT] standard normal; needed when `sigma_eps` > 0.
+            sigma_eps: scale of the sampling noise (the paper: 0.1; deployed default: 0).
+        Returns:
+            candidates [N,K,C,H,W] and KL(q(z|x,k) || N(0,1)) [N,K].
+        """
+        n, k = len(x), self.classes
+        onehot = torch.eye(k, dtype=x.dtype).repeat(n, 1)  # [N*K, K]
+        q = self.head(self.features(x).repeat_interleave(k, dim=0), onehot)
+        z = q.mu
+        if sigma_eps > 0:
+            if noise is None:
+                raise ValueError(f"sigma_eps={sigma_eps} needs noise of shape [{n},{k},{LATENT}]: got None")
+            z = z + sigma_eps * q.sigma * noise.reshape(n * k, LATENT)
+        return self.decode(z, onehot).view(n, k, *x.shape[1:]), gaussian_kl(q).view(n, k)
+
+
+def gaussian_kl(q: Posterior) -> Tensor:
+    """KL(q || N(0,1)) = 1/2 sum(mu^2 + sigma^2 - log sigma^2 - 1), [N] (equation 9 with its slips mended)."""
+    return 0.5 * (q.mu**2 + q.sigma**2 - 2 * torch.log(q.sigma) - 1).sum(dim=1)

@@ -1,0 +1,57 @@
+"""Checkpoints without pickle: tensors in a safetensors file, everything else in its JSON header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from puvae_rt.errors import CheckpointError
+
+_META = "puvae"
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Writes both to `path`, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
+    os.replace(part, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Raises CheckpointError when `path` is absent, damaged or not one of ours."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads((file.metadata() or {})[_META])
+            return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error
+
+
+def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights, optimiser moments and the random generator: all that the next step depends on."""
+    tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    tensors["rng"] = torch.get_rng_state()
+    return tensors
+
+
+def restore_training_state(
+    tensors: dict[str, Tensor], module: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    module.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    torch.set_rng_state(tensors["rng"])

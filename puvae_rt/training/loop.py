@@ -1,0 +1,133 @@
+"""One training loop for every model here: seeded order, progress, checkpoints, bit-exact resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from puvae_rt.data import Split
+from puvae_rt.errors import CheckpointError
+from puvae_rt.training.checkpoint import load_tensors, restore_training_state, save_tensors, training_state
+from puvae_rt.training.recipes import Schedule
+
+CHECKPOINT_SECONDS = 120.0
+LOG_EVERY = 20  # steps between two points of a curve
+WARM_UP = 0.05  # of all steps
+
+Metrics = dict[str, float]
+Progress = Callable[[int, int, Metrics], None]
+
+
+class Task(Protocol):
+    """What is trained: a module, its loss, and whatever it keeps between steps (named tensors)."""
+
+    module: nn.Module
+    state: dict[str, Tensor]
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """Loss of images [N,C,H,W] in [0,1] and labels [N]; `fresh` on a mini-batch's first replay."""
+        ...
+
+    def after_backward(self) -> None: ...
+
+
+def learning_rate(step: int, total: int, peak: float) -> float:
+    warm = max(1, int(WARM_UP * total))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def fit(
+    task: Task,
+    split: Split,
+    schedule: Schedule,
+    identity: dict[str, Any],
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> list[Metrics]:
+    """Trains `task.module` in place and returns its curve.
+
+    Resumes from `checkpoint` when the file exists: killed at any step, the run reaches the same weights bit
+    for bit. The caller's random state is left as it was.
+
+    Raises:
+        CheckpointError: the file belongs to a run with another `identity` or schedule.
+    """
+    identity = identity | {"schedule": asdict(schedule)}
+    task.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
+    optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, fused=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(schedule.seed)
+        step, curve = _resume(task, optimizer, checkpoint, identity)
+        total = schedule.epochs * (len(split) // schedule.batch)
+        task.module.train()
+        saved = time.monotonic()
+        while step < total:
+            metrics = _step(task, split, schedule, optimizer, step, total)
+            step += 1
+            if step % LOG_EVERY == 0 or step == total:
+                curve.append({"step": step} | metrics)
+            if progress:
+                progress(step, total, metrics)
+            stopping = stop_after is not None and step >= stop_after
+            if checkpoint and (step == total or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                _save(task, optimizer, checkpoint, identity, step, curve)
+                saved = time.monotonic()
+            if stopping:
+                break
+    task.module.eval()
+    return curve
+
+
+def _step(
+    task: Task, split: Split, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, total: int
+) -> Metrics:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, total, schedule.learning_rate)
+    batch, replay = divmod(step, schedule.replays)
+    index = _batch_index(len(split), schedule, batch)
+    x, y = (torch.from_numpy(a) for a in split.batch(index))
+    optimizer.zero_grad(set_to_none=True)
+    loss, metrics = task.loss(x, y, fresh=replay == 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    task.after_backward()
+    optimizer.step()
+    return metrics
+
+
+def _batch_index(images: int, schedule: Schedule, batch: int) -> Any:
+    """The images of mini-batch number `batch`: a new seeded permutation every epoch, rests dropped."""
+    epoch, place = divmod(batch, images // schedule.batch)
+    generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
+    order = torch.randperm(images, generator=generator)
+    return order[place * schedule.batch : (place + 1) * schedule.batch].numpy()
+
+
+def _save(
+    task: Task, optimizer: torch.optim.Optimizer, path: Path, identity: dict[str, Any], step: int, curve: list[Metrics]
+) -> None:
+    tensors = training_state(task.module, optimizer) | {f"task.{k}": v for k, v in task.state.items()}
+    save_tensors(path, tensors, {"identity": identity, "step": step, "curve": curve})
+
+
+def _resume(
+    task: Task, optimizer: torch.optim.Optimizer, path: Path | None, identity: dict[str, Any]
+) -> tuple[int, list[Metrics]]:
+    if path is None or not path.exists():
+        return 0, []
+    tensors, meta = load_tensors(path)
+    if meta["identity"] != identity:
+        differing = sorted(k for k in identity if meta["identity"].get(k) != identity[k])
+        raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --out")
+    restore_training_state(tensors, task.module, optimizer)
+    task.state = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
+    return meta["step"], meta["curve"]

@@ -1,0 +1,59 @@
+"""Training recipes: everything that decides the weights besides the data. Saved beside them as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from puvae_rt.contract import Score
+from puvae_rt.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Adam with linear warm-up and cosine decay to zero."""
+
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 1e-3
+    seed: int = 0
+    replays: int = 1  # passes over each mini-batch before the next (Shafahi et al. 2019, "free" training)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "replays"):
+            if getattr(self, name) < 1:
+                raise ContractError(f"{name}={getattr(self, name)}: expected at least 1 (--{name})")
+        if not 0 < self.learning_rate < 1:
+            raise ContractError(f"learning_rate={self.learning_rate}: expected between 0 and 1 (--learning-rate)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Loss weights and input corruption of a PuVAE training.
+
+    `reconstruction`, `kl`, `source`: the paper's lambda_RC, lambda_KL, lambda_CE.
+    `ranking`: weight of `ranking_loss` over `negatives` wrong classes, with dead zone `ranking_tau`.
+    `input_noise`: largest amplitude of the random noise on the encoder's input; the target stays clean.
+    `self_attack`: L-infinity radius of the perturbation that ascends the purifier's *own* ranking loss (no
+    classifier that is defended is involved), applied to half of each batch.
+    """
+
+    name: str
+    reconstruction: float
+    kl: float
+    source: float
+    ranking: float = 0.0
+    negatives: int = 1
+    ranking_tau: float = 0.0
+    input_noise: float = 0.0
+    self_attack: float = 0.0
+    score: Score = Score()
+
+    def __post_init__(self) -> None:
+        for name in ("reconstruction", "kl", "source", "ranking", "input_noise", "self_attack"):
+            if getattr(self, name) < 0:
+                raise ContractError(f"{name}={getattr(self, name)}: expected >= 0")
+        if self.self_attack and not self.ranking:
+            raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
+
+
+PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0)

@@ -1,0 +1,95 @@
+"""What is trained: classifiers, and PuVAE with the paper's losses and ours."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from puvae_rt.models.puvae import PuVAE, gaussian_kl
+from puvae_rt.training.loop import Metrics
+from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
+from puvae_rt.training.recipes import Recipe
+
+
+class ClassifierTask:
+    """Cross-entropy on clean images."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.state: dict[str, Tensor] = {}
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        logits = self.module(x)
+        loss = F.cross_entropy(logits, y)
+        accuracy = (logits.argmax(1) == y).float().mean()
+        return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
+
+    def after_backward(self) -> None:
+        pass
+
+
+class PuvaeTask:
+    """Equation 12 of the paper, with the encoder's input corrupted and the selection trained when asked."""
+
+    def __init__(self, module: PuVAE, source: nn.Module, recipe: Recipe) -> None:
+        self.module, self.recipe = module, recipe
+        self.source = source.eval().requires_grad_(False)
+        self.state: dict[str, Tensor] = {}
+        self._input = torch.empty(0)
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        r, vae = self.recipe, self.module
+        self._input = self._corrupt(x, fresh)
+        onehot = F.one_hot(y, vae.classes).float()
+        features = vae.features(self._input)
+        q = vae.head(features, onehot)
+        logits = vae.decode_logits(q.sample(), onehot)
+        terms = {
+            "reconstruction": reconstruction_loss(logits, x),
+            "kl": gaussian_kl(q).mean(),
+            "source": F.cross_entropy(self.source(torch.sigmoid(logits)), y),
+        }
+        metrics: Metrics = {}
+        if r.ranking:
+            sse = self._sse(features, y)
+            terms["ranking"] = ranking_loss(sse)
+            metrics["selected"] = (sse.argmin(1) == 0).float().mean().item()
+        loss = torch.stack([getattr(r, name) * term for name, term in terms.items()]).sum()
+        return loss, metrics | {"loss": loss.item()} | {k: v.item() for k, v in terms.items()}
+
+    def after_backward(self) -> None:
+        """One ascent step of the own attack, with the gradient that the backward pass gives anyway."""
+        gradient = self._input.grad
+        if self.recipe.self_attack and gradient is not None:
+            radius = self.recipe.self_attack
+            step = radius * gradient.sign()
+            self.state["perturbation"] = (self.state["perturbation"] + step).clamp(-radius, radius)
+
+    def _sse(self, features: Tensor, y: Tensor) -> Tensor:
+        """Distance of the corrupted input to the projection on its class and on wrong ones: [N, 1+negatives]."""
+        r, vae = self.recipe, self.module
+        classes = torch.cat([y[:, None], wrong_classes(y, vae.classes, r.negatives)], dim=1)
+        onehot = F.one_hot(classes.flatten(), vae.classes).float()  # [N*(1+J), K]
+        q = vae.head(features.repeat_interleave(classes.shape[1], dim=0), onehot)
+        candidates = vae.decode(q.mu, onehot).view(*classes.shape, *self._input.shape[1:])
+        return dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
+
+    def _corrupt(self, x: Tensor, fresh: bool) -> Tensor:
+        """Random noise; with `self_attack`, half of the batch carries the own attack instead."""
+        noisy = x + random_noise(x, self.recipe.input_noise) if self.recipe.input_noise else x
+        radius = self.recipe.self_attack
+        if not radius:
+            return noisy.clamp(0, 1)
+        if fresh:
+            self.state["perturbation"] = torch.empty_like(x).uniform_(-radius, radius)
+        attacked = torch.arange(len(x)).view(-1, 1, 1, 1) % 2 == 0
+        return torch.where(attacked, x + self.state["perturbation"], noisy).clamp(0, 1).requires_grad_()
+
+
+def random_noise(x: Tensor, largest: float) -> Tensor:
+    """Amplitude `largest` * sqrt(U) for each image, sign noise for the even ones and Gaussian for the odd."""
+    n = len(x)
+    shape = torch.randn_like(x)
+    shape[::2] = shape[::2].sign()
+    return largest * torch.rand(n, 1, 1, 1).sqrt() * shape
