@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from puvae_rt.robustness.constants import IFGSM_STEP_SHARE, IFGSM_STEPS
+
 Model = Callable[[Tensor], Tensor]
 
-IFGSM_STEPS = 10
-IFGSM_STEP_SHARE = 0.2  # of epsilon, per step
 CW_ITERATIONS = 100
 CW_SEARCHES = 5
 CW_LEARNING_RATE = 0.05

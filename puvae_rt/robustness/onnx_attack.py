@@ -1,0 +1,90 @@
+"""White-box attacks on a classifier's ONNX file in NumPy and ONNX Runtime: `attacks` without PyTorch.
+
+Images are float32 [N,C,H,W] in [0,1]; results stay in [0,1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from puvae_rt.contract import IMAGE, LABEL, LOGITS
+from puvae_rt.errors import InputError
+from puvae_rt.robustness.constants import EPSILON, IFGSM_STEP_SHARE, IFGSM_STEPS
+from puvae_rt.robustness.onnx_gradient import GRADIENT, gradient_model, read_onnx
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class OnnxGradient:
+    """Logits of a classifier and the gradient of its cross-entropy with respect to the image.
+
+    `classifier` is an ONNX file that `onnx_gradient.gradient_model` accepts; `ContractError` otherwise.
+    """
+
+    def __init__(self, classifier: Path, threads: int = 1) -> None:
+        model = gradient_model(read_onnx(classifier))
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self.image_shape: tuple[int, int, int] = tuple(inputs[IMAGE][1:])
+        self.classes: int = self._session.get_outputs()[0].shape[1]
+
+    def __call__(self, images: Images, labels: Labels) -> tuple[NDArray[np.float32], Images]:
+        """-> logits [N,K] and d(summed cross-entropy)/d(images) [N,C,H,W]."""
+        if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.float32:
+            expected = ", ".join(map(str, self.image_shape))
+            raise InputError(f"images {images.dtype} {images.shape}: expected float32 [N, {expected}]")
+        in_range = (labels >= 0) & (labels < self.classes)
+        if labels.shape != images.shape[:1] or not in_range.all():
+            raise InputError(
+                f"labels {labels.tolist()}: expected {len(images)} classes from 0 to {self.classes - 1}"
+            )
+        feed = {IMAGE: images, LABEL: labels.astype(np.int64)}
+        logits, gradient = self._session.run([LOGITS, GRADIENT], feed)
+        return logits, gradient
+
+
+def fgsm(
+    model: OnnxGradient, images: Images, labels: Labels, epsilon: float = EPSILON, targeted: bool = False
+) -> Images:
+    """One step of size epsilon (L-infinity).
+
+    `labels` [N]: the true classes, or with `targeted` the classes to be mistaken for.
+    """
+    step = np.float32(epsilon) * _ascent_sign(model, images, labels, targeted)
+    return _clip(images + step, 0, 1)
+
+
+def ifgsm(
+    model: OnnxGradient, images: Images, labels: Labels, epsilon: float = EPSILON, targeted: bool = False
+) -> Images:
+    """`IFGSM_STEPS` steps inside the L-infinity ball of radius epsilon; `labels` as for `fgsm`."""
+    radius, step = np.float32(epsilon), np.float32(IFGSM_STEP_SHARE * epsilon)
+    low, high = _clip(images - radius, 0, 1), _clip(images + radius, 0, 1)
+    attacked = images
+    for _ in range(IFGSM_STEPS):
+        attacked = _clip(attacked + step * _ascent_sign(model, attacked, labels, targeted), low, high)
+    return attacked
+
+
+ATTACKS: dict[str, Callable[[OnnxGradient, Images, Labels, float], Images]] = {"fgsm": fgsm, "ifgsm": ifgsm}
+
+
+def _ascent_sign(model: OnnxGradient, images: Images, labels: Labels, targeted: bool) -> Images:
+    _, gradient = model(images, labels)
+    sign: Images = np.sign(gradient)
+    return -sign if targeted else sign
+
+
+def _clip(images: Images, low: Images | float, high: Images | float) -> Images:
+    clipped: Images = np.clip(images, low, high).astype(np.float32, copy=False)
+    return clipped
