@@ -2,5 +2,5 @@
 
 # Two float32 implementations that add up to 25,000 products in different orders.
 GRADIENT_RELATIVE = 2e-5
-# Central differences of a float32 loss of about 1 with a step of 1e-2: rounding 1e-7 / 1e-2, curvature 1e-2^2.
+# Central differences of a float32 loss of about 1, step 1e-2: rounding 1e-7 / 1e-2, curvature 1e-2^2.
 GRADIENT_FINITE_DIFFERENCE = 1e-3
