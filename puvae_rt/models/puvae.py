@@ -39,7 +39,7 @@ class DilatedTrunk(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, WIDTH, KERNEL, padding=KERNEL // 2) for c in ins)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, h, w = x.shape
+        h, w = x.shape[2:]
         x = split_phases(x)  # [4N, C, H/2, W/2]
         for conv in self.convs:
             x = F.relu(conv(x))

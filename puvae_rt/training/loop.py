@@ -28,7 +28,9 @@ Progress = Callable[[int, int, Metrics], None]
 class Task(Protocol):
     """What is trained: a module, its loss, and whatever it keeps between steps (named tensors)."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module: ...
+
     state: dict[str, Tensor]
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
@@ -113,7 +115,12 @@ def _batch_index(images: int, schedule: Schedule, batch: int) -> Any:
 
 
 def _save(
-    task: Task, optimizer: torch.optim.Optimizer, path: Path, identity: dict[str, Any], step: int, curve: list[Metrics]
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    path: Path,
+    identity: dict[str, Any],
+    step: int,
+    curve: list[Metrics],
 ) -> None:
     tensors = training_state(task.module, optimizer) | {f"task.{k}": v for k, v in task.state.items()}
     save_tensors(path, tensors, {"identity": identity, "step": step, "curve": curve})

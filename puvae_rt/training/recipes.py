@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from puvae_rt.contract import Score
 from puvae_rt.errors import ContractError
@@ -57,3 +58,26 @@ class Recipe:
 
 
 PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0)
+
+
+class Architecture(NamedTuple):
+    architecture: str
+    seed: int
+
+
+# M_s, which the reconstruction has to convince; its seed keeps it apart from every defended classifier M_t.
+SOURCE = Architecture("B", seed=100)
+CLASSIFIER_SCHEDULE = Schedule(epochs=3)
+PUVAE_SCHEDULE = Schedule(epochs=8, replays=4)
+
+OURS = Recipe(
+    "ours",
+    reconstruction=1.0,
+    kl=1.0,
+    source=10.0,
+    ranking=20.0,
+    negatives=3,
+    input_noise=0.5,
+    self_attack=0.3,
+)
+RECIPES = {recipe.name: recipe for recipe in (PAPER, OURS)}

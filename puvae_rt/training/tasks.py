@@ -67,7 +67,7 @@ class PuvaeTask:
             self.state["perturbation"] = (self.state["perturbation"] + step).clamp(-radius, radius)
 
     def _sse(self, features: Tensor, y: Tensor) -> Tensor:
-        """Distance of the corrupted input to the projection on its class and on wrong ones: [N, 1+negatives]."""
+        """Distance of the input to its projections on the true class and on wrong ones: [N, 1+negatives]."""
         r, vae = self.recipe, self.module
         classes = torch.cat([y[:, None], wrong_classes(y, vae.classes, r.negatives)], dim=1)
         onehot = F.one_hot(classes.flatten(), vae.classes).float()  # [N*(1+J), K]

@@ -1,0 +1,86 @@
+"""Trained weights with everything needed to use them: what a training leaves and an export starts from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from puvae_rt.contract import ImageContract, Score
+from puvae_rt.data import Dataset
+from puvae_rt.errors import CheckpointError
+from puvae_rt.models.classifiers import ARCHITECTURES, classifier
+from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.training.checkpoint import load_tensors, save_tensors
+
+FORMAT = 1
+PUVAE, CLASSIFIER = "puvae", "classifier"
+
+
+def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
+    contract = asdict(dataset.contract) | {"range": [0, 1]}
+    return {
+        "format": FORMAT,
+        "model": dataset.name,
+        "kind": kind,
+        "classes": list(dataset.classes),
+        "contract": contract,
+    }
+
+
+def save_puvae(path: Path, model: PuVAE, dataset: Dataset, score: Score, history: dict[str, Any]) -> None:
+    """Weights and metadata as safetensors; `history` holds recipe, schedule and whatever else explains them."""
+    meta = describe(dataset, PUVAE) | {"ranks": model.ranks._asdict(), "score": asdict(score)}
+    save_tensors(path, model.state_dict(), meta | history)
+
+
+def save_classifier(path: Path, model: nn.Module, architecture: str, dataset: Dataset, history: dict[str, Any]) -> None:
+    save_tensors(path, model.state_dict(), describe(dataset, CLASSIFIER) | {"architecture": architecture} | history)
+
+
+def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
+    """The model in evaluation mode, and its metadata.
+
+    Raises:
+        CheckpointError: not a PuVAE artefact, or tensors that do not fit its description.
+    """
+    tensors, meta = _load(path, PUVAE)
+    model = PuVAE(_contract(meta), len(meta["classes"]), Ranks(**meta["ranks"]))
+    _fill(path, model, tensors)
+    return model, meta
+
+
+def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """As `load_puvae`, for a classifier."""
+    tensors, meta = _load(path, CLASSIFIER)
+    if meta.get("architecture") not in ARCHITECTURES:
+        raise CheckpointError(f"{path}: architecture {meta.get('architecture')!r}; expected {', '.join(ARCHITECTURES)}")
+    model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]))
+    _fill(path, model, tensors)
+    return model, meta
+
+
+def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors, meta = load_tensors(path)
+    if (meta.get("format"), meta.get("kind")) != (FORMAT, kind):
+        raise CheckpointError(
+            f"{path}: format {meta.get('format')} kind {meta.get('kind')!r}; expected {FORMAT} {kind!r}"
+        )
+    return tensors, meta
+
+
+def _contract(meta: dict[str, Any]) -> ImageContract:
+    return ImageContract(*(meta["contract"][side] for side in ("channels", "height", "width")))
+
+
+def _fill(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: weights do not fit their description ({error}); train or fetch again"
+        ) from error
+    model.eval().requires_grad_(False)
