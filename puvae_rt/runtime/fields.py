@@ -62,6 +62,9 @@ class Fields:
             raise self._fail(key, f"an integer from {low} to {high}")
         return value
 
+    def optional_integer(self, key: str, low: int, high: int) -> int | None:
+        return None if self._values.get(key) is None else self.integer(key, low, high)
+
     def flag(self, key: str) -> bool:
         value = self._values.get(key)
         if not isinstance(value, bool):

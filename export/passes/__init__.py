@@ -1,0 +1,35 @@
+"""The exact passes: rewrites of the straightforward graph that change its cost and nothing else.
+
+Each holds in exact arithmetic; in FP32 every candidate stays within `EXACT_TOLERANCE` of the straightforward one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export.graph import Graph
+from export.passes.dilation import dilation_to_batch
+from export.passes.hoist import hoist
+from export.passes.labels import fold_labels
+from export.passes.sigma import drop_sigma
+from puvae_rt.contract import Score
+
+Pass = Callable[[Graph], None]  # rewrites in place; BuildError when its pattern is absent
+
+HOIST, LABELS, DILATION, SIGMA = "hoist", "fold_labels", "dilation_to_batch", "drop_sigma"
+EXACT: dict[str, Pass] = {HOIST: hoist, LABELS: fold_labels, DILATION: dilation_to_batch, SIGMA: drop_sigma}
+EXACT_TOLERANCE = 1e-5
+
+
+def exact_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
+    """Names of the passes that apply, in order; sigma can go only when neither z nor the score needs it."""
+    return tuple(name for name in EXACT if name != SIGMA or (sigma_eps == 0 and score.kl_weight == 0))
+
+
+def apply(graph: Graph, passes: tuple[str, ...]) -> Graph:
+    """A rewritten copy."""
+    graph = graph.copy()
+    for name in passes:
+        EXACT[name](graph)
+        graph.prune()
+    return graph

@@ -1,0 +1,84 @@
+"""What several passes look for, and the one rewrite that two of them share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from onnx import NodeProto
+
+from export.graph import Graph, attributes
+from puvae_rt.errors import BuildError
+
+
+class Replication(NamedTuple):
+    """[N,*shape] -> [N*K,*shape] as Unsqueeze, Expand, Reshape."""
+
+    unsqueeze: NodeProto
+    expand: NodeProto
+    reshape: NodeProto
+    classes: int
+
+
+def replication_ending(graph: Graph, tensor: str) -> Replication | None:
+    """The replication that `tensor` comes out of, if it does."""
+    reshape = graph.producer(tensor)
+    if reshape is None or reshape.op_type != "Reshape":
+        return None
+    expand = graph.producer(reshape.input[0])
+    if expand is None or expand.op_type != "Expand" or expand.input[1] not in graph.constants:
+        return None
+    unsqueeze = graph.producer(expand.input[0])
+    counts = graph.value(expand.input[1])
+    if unsqueeze is None or unsqueeze.op_type != "Unsqueeze" or any(counts[2:] != 1) or counts[0] != 1:
+        return None
+    return Replication(unsqueeze, expand, reshape, int(counts[1]))
+
+
+class LabelledGemm(NamedTuple):
+    """Gemm([values; one-hot labels])."""
+
+    gemm: NodeProto
+    values: str  # [N*K, V]
+    labels: str  # [N*K, K]
+    classes: int
+
+
+def labelled_gemms(graph: Graph) -> list[LabelledGemm]:
+    found = []
+    for gemm in graph.of_type("Gemm"):
+        concat = graph.producer(gemm.input[0])
+        if concat is None or concat.op_type != "Concat" or len(concat.input) != 2:
+            continue
+        classes = one_hot_classes(graph, concat.input[1])
+        if classes is not None and attributes(gemm) == {"transB": 1}:
+            found.append(LabelledGemm(gemm, concat.input[0], concat.input[1], classes))
+    return found
+
+
+def one_hot_classes(graph: Graph, tensor: str) -> int | None:
+    """K when `tensor` is the K one-hot labels of every image, [N*K,K]."""
+    reshape = graph.producer(tensor)
+    expand = graph.producer(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
+    if expand is None or expand.op_type != "Expand" or expand.input[0] not in graph.constants:
+        return None
+    eye = graph.constants[expand.input[0]]  # [1,K,K]
+    return len(eye[0]) if eye.ndim == 3 and np.array_equal(eye, np.eye(eye.shape[1])[None]) else None
+
+
+def split_labelled_gemm(graph: Graph, found: LabelledGemm) -> str:
+    """W [v; onehot] + b -> Wv v + (Wl onehot + b), the bias on the labels' side; returns the name of Wv v."""
+    gemm, name = found.gemm, found.gemm.output[0]
+    matrix = graph.value(gemm.input[1])  # [M, V+K]
+    bias = graph.value(gemm.input[2]) if len(gemm.input) > 2 else np.zeros(len(matrix), matrix.dtype)
+    table = matrix[:, -found.classes :].T + bias  # [K, M]: one-hot rows sum to one, so each gets b once
+    graph.remove(gemm)
+    left = graph.constant(f"{name}.values.weight", matrix[:, : -found.classes])
+    values = graph.op("Gemm", [found.values, left], f"{name}.values", transB=1)
+    labels = graph.op("MatMul", [found.labels, graph.constant(f"{name}.table", table)], f"{name}.labels")
+    graph.op("Add", [values, labels], name)
+    return values
+
+
+def absent(pass_name: str, pattern: str) -> BuildError:
+    return BuildError(f"pass {pass_name}: found no {pattern}; give a graph from `--passes none`, or a model's weights")

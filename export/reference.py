@@ -1,0 +1,148 @@
+"""The straightforward deployment as ONNX: the whole of Table 1 on a batch of K labelled copies of each image.
+
+It is what the passes start from, what they are held against, and the baseline to beat.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.graph import BATCH, Graph, Tensor
+from export.selection import add_selection
+from export.weights import Array, Weights
+from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
+from puvae_rt.models.spec import DECODER_GRID, DILATION, KERNEL, LATENT, WIDTH, output_paddings
+
+_SAME = DILATION * (KERNEL // 2)
+
+
+def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True) -> Graph:
+    """image [N,C,H,W] (and noise [N,K,32] when `sigma_eps` > 0) -> purified, label, rmse, score.
+
+    Args:
+        weights: of one PuVAE.
+        sigma_eps: z = mu + sigma_eps * sigma * noise.
+        dense: multiply low-rank factors back into Table 1's FC1 and FC2; otherwise keep them as two layers.
+    """
+    contract, classes = weights.contract, len(weights.classes)
+    graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
+    copies = replicate(graph, IMAGE, classes, contract.shape, "copies")  # [N*K,C,H,W]
+    labels = _labels(graph, classes)  # [N*K,K]
+    features = _trunk(graph, copies, weights)  # [N*K,F]
+    mu, sigma = _head(graph, features, labels, weights, dense)  # [N*K,32] each
+    z = _sample(graph, mu, sigma, classes, sigma_eps) if sigma_eps > 0 else mu
+    _decode(graph, z, labels, weights)
+    if weights.score.kl_weight > 0:
+        _kl(graph, mu, sigma, classes, weights.score)
+    add_selection(graph, contract, weights.score, classes)
+    return graph
+
+
+def replicate(graph: Graph, tensor: str, classes: int, shape: tuple[int, ...], name: str) -> str:
+    """[N, *shape] -> [N*K, *shape], the K copies of an image side by side."""
+    single = graph.op("Unsqueeze", [tensor, graph.ints(f"{name}.axis", (1,))], f"{name}.single")  # [N,1,...]
+    counts = graph.ints(f"{name}.counts", (1, classes, *(1 for _ in shape)))
+    spread = graph.op("Expand", [single, counts], f"{name}.spread")  # [N,K,...]
+    return graph.reshape(spread, (-1, *shape), name)
+
+
+def _labels(graph: Graph, classes: int) -> str:
+    """One-hot labels of the copies, [N*K,K]."""
+    batch = graph.op("Shape", [IMAGE], "labels.batch", start=0, end=1)
+    square = graph.ints("labels.square", (classes, classes))
+    counts = graph.op("Concat", [batch, square], "labels.counts", axis=0)
+    eye = graph.constant("labels.eye", np.eye(classes)[None])
+    return graph.reshape(graph.op("Expand", [eye, counts], "labels.spread"), (-1, classes), "labels")
+
+
+def _trunk(graph: Graph, image: str, weights: Weights) -> str:
+    for i in range(3):
+        inputs = [image, *_parameters(graph, f"trunk.convs.{i}", weights)]
+        conv = graph.op(
+            "Conv",
+            inputs,
+            f"trunk.{i}.conv",
+            kernel_shape=[KERNEL] * 2,
+            dilations=[DILATION] * 2,
+            pads=[_SAME] * 4,
+        )
+        image = graph.op("Relu", [conv], f"trunk.{i}")
+    return graph.op("Flatten", [image], "features")
+
+
+def _head(graph: Graph, features: str, labels: str, weights: Weights, dense: bool) -> tuple[str, str]:
+    """FC1 on [features; label], FC2, FC3 -> mu and sigma."""
+    hidden = _fc1(graph, features, labels, weights, dense)
+    if dense or weights.ranks.fc2 is None:
+        hidden = _gemm(graph, hidden, weights.dense("fc2"), weights.bias("fc2"), "fc2.linear")
+    else:
+        thin = _gemm(graph, hidden, weights.tensors["fc2.0.weight"], None, "fc2.thin")
+        hidden = _gemm(graph, thin, weights.tensors["fc2.1.weight"], weights.bias("fc2"), "fc2.linear")
+    hidden = graph.op("Relu", [hidden], "fc2")
+    both = _gemm(graph, hidden, weights.dense("fc3"), weights.bias("fc3"), "fc3")
+    sizes = graph.ints("posterior.sizes", (LATENT, LATENT))
+    graph.op("Split", [both, sizes], ["mu", "sigma.raw"], axis=1)
+    return "mu", graph.op("Softplus", ["sigma.raw"], "sigma")
+
+
+def _fc1(graph: Graph, features: str, labels: str, weights: Weights, dense: bool) -> str:
+    matrix = weights.dense("fc1_image")
+    if not dense and weights.ranks.fc1 is not None:
+        features = _gemm(graph, features, weights.tensors["fc1_image.0.weight"], None, "fc1.thin")
+        matrix = weights.tensors["fc1_image.1.weight"]
+    joined = graph.op("Concat", [features, labels], "fc1.input", axis=1)
+    matrix = np.concatenate([matrix, weights.tensors["fc1_label.weight"]], axis=1)  # [HIDDEN, F+K]
+    linear = _gemm(graph, joined, matrix, weights.bias("fc1_image"), "fc1.linear")
+    return graph.op("Relu", [linear], "fc1")  # [N*K, HIDDEN]
+
+
+def _sample(graph: Graph, mu: str, sigma: str, classes: int, sigma_eps: float) -> str:
+    """z = mu + sigma_eps * sigma * noise; adds the input `noise` [N,K,32]."""
+    graph.inputs.append(Tensor(NOISE, np.float32, (BATCH, classes, LATENT)))
+    noise = graph.reshape(NOISE, (-1, LATENT), "noise.copies")  # [N*K,32]
+    scale = graph.op("Mul", [sigma, graph.constant("sigma.eps", sigma_eps)], "sigma.scaled")
+    return graph.op("Add", [mu, graph.op("Mul", [scale, noise], "sigma.noise")], "z")
+
+
+def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
+    """`candidates` [N,K,C,H,W]."""
+    contract, grid = weights.contract, DECODER_GRID
+    joined = graph.op("Concat", [z, labels], "decoder.input", axis=1)
+    matrix, bias = weights.dense("decoder_fc"), weights.bias("decoder_fc")
+    linear = _gemm(graph, joined, matrix, bias, "decoder.linear")
+    image = graph.reshape(graph.op("Relu", [linear], "decoder.fc"), (-1, WIDTH, grid, grid), "decoder.grid")
+    for i, padding in enumerate(output_paddings(contract.height)):
+        deconv = graph.op(
+            "ConvTranspose",
+            [image, *_parameters(graph, f"deconvs.{i}", weights)],
+            f"decoder.{i}.deconv",
+            kernel_shape=[KERNEL] * 2,
+            strides=[2, 2],
+            pads=[KERNEL // 2] * 4,
+            output_padding=[padding] * 2,
+        )
+        image = graph.op("Relu" if i < 2 else "Sigmoid", [deconv], f"decoder.{i}")
+    graph.reshape(image, (-1, len(weights.classes), *contract.shape), CANDIDATES)
+
+
+def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:
+    """`bias` [N,K] = kl_weight * KL(q || N(0,1)), KL = 1/2 sum(mu^2 + sigma^2 - 2 log sigma - 1)."""
+    squares = graph.op("Mul", [mu, mu], "kl.mu_squares")
+    spread = graph.op("Mul", [sigma, sigma], "kl.sigma_squares")
+    logs = graph.op("Mul", [graph.op("Log", [sigma], "kl.log"), graph.constant("kl.two", 2.0)], "kl.logs")
+    terms = graph.op("Sub", [graph.op("Add", [squares, spread], "kl.squares"), logs], "kl.terms")
+    each = graph.op("Sub", [terms, graph.constant("kl.one", 1.0)], "kl.each")
+    total = graph.op("ReduceSum", [each, graph.ints("kl.axis", (1,))], "kl.total", keepdims=0)  # [N*K]
+    scaled = graph.op("Mul", [total, graph.constant("kl.weight", 0.5 * score.kl_weight)], "kl.scaled")
+    graph.reshape(scaled, (-1, classes), BIAS)
+
+
+def _gemm(graph: Graph, tensor: str, matrix: Array, bias: Array | None, name: str) -> str:
+    inputs = [tensor, graph.constant(f"{name}.weight", matrix)]
+    if bias is not None:
+        inputs.append(graph.constant(f"{name}.bias", bias))
+    return graph.op("Gemm", inputs, name, transB=1)
+
+
+def _parameters(graph: Graph, name: str, weights: Weights) -> list[str]:
+    return [graph.constant(f"{name}.{part}", weights.tensors[f"{name}.{part}"]) for part in ("weight", "bias")]

@@ -1,0 +1,80 @@
+"""The end of a CPU graph: scores of the candidates and the choice among them, in ONNX.
+
+Lowest index on a tie; a NaN score never wins (an infinite one beats it); when all are NaN, `label` is -1 and
+`purified` is NaN everywhere, so that a caller who overlooks the label cannot mistake it for an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.graph import BATCH, Graph, Tensor
+from puvae_rt.contract import (
+    BIAS,
+    CANDIDATES,
+    IMAGE,
+    LABEL,
+    PURIFIED,
+    RMSE,
+    SCORE,
+    ImageContract,
+    Score,
+)
+
+NO_LABEL = -1
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def selection_outputs(contract: ImageContract, classes: int) -> list[Tensor]:
+    return [
+        Tensor(PURIFIED, np.float32, (BATCH, *contract.shape)),
+        Tensor(LABEL, np.int64, (BATCH,)),
+        Tensor(RMSE, np.float32, (BATCH, classes)),
+        Tensor(SCORE, np.float32, (BATCH, classes)),
+    ]
+
+
+def add_selection(graph: Graph, contract: ImageContract, score: Score, classes: int) -> None:
+    """Appends purified, label, rmse and score to a graph with `image`, `candidates` [N,K,C,H,W] and, when the
+    score weighs it, `bias` [N,K] (kl_weight * KL); all FP32."""
+    graph.outputs = selection_outputs(contract, classes)
+    axes = graph.ints("select.pixel_axes", (2, 3, 4))
+    one = graph.ints("select.class_axis", (1,))
+    single = graph.op("Unsqueeze", [IMAGE, one], "select.image")  # [N,1,C,H,W]
+    difference = graph.op("Sub", [single, CANDIDATES], "select.difference")  # [N,K,C,H,W]
+    squares = graph.op("Mul", [difference, difference], "select.squares")
+    sse = graph.op("ReduceSum", [squares, axes], "select.sse", keepdims=0)  # [N,K]
+    mean = graph.op("Div", [sse, graph.constant("select.pixels", contract.pixels)], "select.mse")
+    graph.op("Sqrt", [mean], RMSE)
+    distance = _dead_zone(graph, difference, axes, score.tau) if score.tau > 0 else sse
+    if score.kl_weight > 0:
+        graph.op("Add", [distance, BIAS], SCORE)
+    else:
+        graph.op("Identity", [distance], SCORE)
+    _choose(graph)
+
+
+def _dead_zone(graph: Graph, difference: str, axes: str, tau: float) -> str:
+    """sum max(|d| - tau, 0)^2 over the pixels, [N,K]."""
+    size = graph.op("Abs", [difference], "select.size")
+    excess = graph.op("Sub", [size, graph.constant("select.tau", tau)], "select.excess")
+    kept = graph.op("Relu", [excess], "select.kept")
+    squares = graph.op("Mul", [kept, kept], "select.kept_squares")
+    return graph.op("ReduceSum", [squares, axes], "select.dead_zone", keepdims=0)
+
+
+def _choose(graph: Graph) -> None:
+    """label and purified out of `score` and `candidates`."""
+    infinity = graph.constant("select.infinity", np.inf)
+    is_nan = graph.op("IsNaN", [SCORE], "select.is_nan")
+    finite = graph.op("Min", [SCORE, graph.constant("select.largest", _LARGEST)], "select.finite")
+    keyed = graph.op("Where", [is_nan, infinity, finite], "select.keyed")  # NaN behind everything else
+    index = graph.op("ArgMin", [keyed], "select.index", axis=1, keepdims=1)  # [N,1], 0 when all are NaN
+    smallest = graph.op("ReduceMin", [keyed, "select.class_axis"], "select.smallest", keepdims=1)
+    none = graph.op("IsInf", [smallest], "select.none")  # [N,1]
+    no_label = graph.constant("select.no_label", NO_LABEL, np.int64)
+    label = graph.op("Where", [none, no_label, index], "select.label")
+    graph.op("Squeeze", [label, "select.class_axis"], LABEL)
+    chosen = graph.op("GatherND", [CANDIDATES, index], "select.chosen", batch_dims=1)  # [N,C,H,W]
+    mask = graph.op("Unsqueeze", [none, graph.ints("select.mask_axes", (2, 3))], "select.mask")  # [N,1,1,1]
+    graph.op("Where", [mask, graph.constant("select.nan", np.nan), chosen], PURIFIED)

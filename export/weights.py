@@ -1,0 +1,139 @@
+"""PuVAE weights out of a .safetensors file; every name, shape, type and setting is checked. No PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from puvae_rt.contract import ImageContract, Score
+from puvae_rt.errors import BuildError, BundleError
+from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH
+from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
+from puvae_rt.runtime.manifest import sha256_of
+
+Array = npt.NDArray[np.float32]
+Shapes = dict[str, tuple[int, ...]]
+
+META_KEY = "puvae"
+FORMAT = 1
+MAX_FILE_BYTES = 1 << 30
+MAX_RANK = 4096
+_REMEDY = "give the weights.safetensors that puvae_rt.train wrote"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks of FC1's image half and of FC2 as products of thin matrices; None is Table 1's dense layer."""
+
+    fc1: int | None = None
+    fc2: int | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    model: str
+    classes: tuple[str, ...]
+    contract: ImageContract
+    score: Score
+    ranks: Ranks
+    tensors: Mapping[str, Array]  # names of PuVAE.state_dict()
+    sha256: str
+
+    def dense(self, layer: str) -> Array:
+        """[outputs, inputs] of a fully connected layer, low-rank factors multiplied back."""
+        if f"{layer}.weight" in self.tensors:
+            return self.tensors[f"{layer}.weight"]
+        return self.tensors[f"{layer}.1.weight"] @ self.tensors[f"{layer}.0.weight"]
+
+    def bias(self, layer: str) -> Array:
+        return self.tensors[f"{layer}.bias" if f"{layer}.bias" in self.tensors else f"{layer}.1.bias"]
+
+
+def load_weights(path: Path) -> Weights:
+    """Raises BuildError when `path` is absent, damaged, or not the weights of a PuVAE."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
+        with safe_open(path, "np") as file:
+            fields = _header(path, file.metadata() or {})
+            weights = _describe(fields)
+            expected = expected_shapes(weights.contract, len(weights.classes), weights.ranks)
+            _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (OSError, SafetensorError, ValueError, RecursionError, BundleError) as error:
+        raise BuildError(f"{path}: not readable as weights ({error}); {_REMEDY}") from error
+    if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
+        raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
+    return Weights(**{**vars(weights), "tensors": tensors, "sha256": sha256_of(path)})
+
+
+def _header(path: Path, metadata: Mapping[str, str]) -> Fields:
+    if META_KEY not in metadata:
+        raise BuildError(f"{path}: no {META_KEY!r} metadata; {_REMEDY}")
+    fields = Fields(json.loads(metadata[META_KEY]), META_KEY, _REMEDY)
+    if (got := fields.integer("format")) != FORMAT:
+        raise BuildError(f"{path}: format {got}, this version reads {FORMAT}; {_REMEDY}")
+    fields.text("kind", ("puvae",))
+    return fields
+
+
+def _describe(fields: Fields) -> Weights:
+    """All but the tensors."""
+    ranks = fields.child("ranks")
+    contract = read_contract(fields.child("contract"))
+    if contract.height != contract.width or contract.height not in SIDES:
+        raise BuildError(f"images of {contract.height}x{contract.width}: PuVAE takes squares of {SIDES} pixels")
+    return Weights(
+        model=fields.name("model"),
+        classes=read_classes(fields),
+        contract=contract,
+        score=read_score(fields.child("score")),
+        ranks=Ranks(*(ranks.optional_integer(key, 1, MAX_RANK) for key in ("fc1", "fc2"))),
+        tensors={},
+        sha256="",
+    )
+
+
+def expected_shapes(contract: ImageContract, classes: int, ranks: Ranks) -> Shapes:
+    """Name -> shape of every tensor of a PuVAE."""
+    features = WIDTH * contract.height * contract.width
+    grid = WIDTH * DECODER_GRID**2
+    shapes: Shapes = {"fc1_label.weight": (HIDDEN, classes)}
+    shapes |= _linear("fc1_image", features, HIDDEN, ranks.fc1)
+    shapes |= _linear("fc2", HIDDEN, HIDDEN, ranks.fc2)
+    shapes |= _linear("fc3", HIDDEN, 2 * LATENT, None)
+    shapes |= _linear("decoder_fc", LATENT + classes, grid, None)
+    for i, (inputs, outputs) in enumerate(zip((contract.channels, WIDTH, WIDTH), 3 * (WIDTH,), strict=True)):
+        shapes |= {
+            f"trunk.convs.{i}.weight": (outputs, inputs, KERNEL, KERNEL),
+            f"trunk.convs.{i}.bias": (outputs,),
+        }
+    for i, outputs in enumerate((WIDTH, WIDTH, contract.channels)):
+        shapes |= {f"deconvs.{i}.weight": (WIDTH, outputs, KERNEL, KERNEL), f"deconvs.{i}.bias": (outputs,)}
+    return shapes
+
+
+def _linear(name: str, inputs: int, outputs: int, rank: int | None) -> Shapes:
+    if rank is None:
+        return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+    return {
+        f"{name}.0.weight": (rank, inputs),
+        f"{name}.1.weight": (outputs, rank),
+        f"{name}.1.bias": (outputs,),
+    }
+
+
+def _check_tensors(path: Path, slices: Mapping[str, object], expected: Shapes) -> None:
+    if slices.keys() != expected.keys():
+        missing, extra = sorted(expected.keys() - slices.keys()), sorted(slices.keys() - expected.keys())
+        raise BuildError(f"{path}: tensors missing: {missing[:3]}, unexpected: {extra[:3]}; {_REMEDY}")
+    for name, tensor in slices.items():
+        got = (tensor.get_dtype(), tuple(tensor.get_shape()))  # type: ignore[attr-defined]
+        if got != ("F32", expected[name]):
+            raise BuildError(f"{path}: {name}: got {got[0]} {got[1]}, expected F32 {expected[name]}; {_REMEDY}")
