@@ -1,0 +1,48 @@
+# make setup | demo | test | lint | clean.  PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+OUT := out
+
+.PHONY: setup demo test lint clean
+.DEFAULT_GOAL := setup
+
+# Two stamps: the demo needs no more than the runtime; tests and lint need PyTorch and TensorRT-RTX as well.
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON) (Debian, Ubuntu: apt-get install python3)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) -V), 3.10 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "missing: venv (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): $(PY) pyproject.toml
+	$(PY) -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME) pyproject.toml
+	@command -v c++ >/dev/null || { echo "missing: a C++ compiler (Debian, Ubuntu: apt-get install g++)"; exit 1; }
+	$(PY) -m pip install --quiet --editable '.[dev,train,rtx]'
+	@touch $@
+
+setup: $(DEV)
+
+demo: $(RUNTIME)
+	$(PY) -m export.build --model mnist --target cpu --out $(OUT)
+	$(PY) -m demos.video --source synthetic --bundle $(OUT)/mnist-cpu-fp32 --attack fgsm --headless \
+	  --out $(OUT)/demo.mp4 --json $(OUT)/demo.json
+
+test: $(DEV)
+	$(PY) -m pytest
+
+lint: $(DEV)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

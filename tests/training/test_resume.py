@@ -1,0 +1,70 @@
+"""A training that is stopped and started again reaches the same weights bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.data import Split
+from puvae_rt.errors import CheckpointError
+from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.training.loop import fit
+from puvae_rt.training.recipes import OURS, Schedule
+from puvae_rt.training.tasks import PuvaeTask
+
+SHAPE = ImageContract(1, 28, 28)
+SCHEDULE = Schedule(epochs=2, batch=8, replays=2)
+
+
+def tiny_split() -> Split:
+    rng = np.random.default_rng(0)
+    return Split(rng.integers(0, 256, (32, 1, 28, 28), dtype=np.uint8), rng.integers(0, 10, 32))
+
+
+def task() -> PuvaeTask:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return PuvaeTask(PuVAE(SHAPE, 10, Ranks(4, 4)), classifier("A", SHAPE, 10), OURS)
+
+
+def weights(of: PuvaeTask) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in of.module.state_dict().items()}
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 7])
+def test_resumed_training_is_bit_exact(tmp_path: Path, stop_after: int) -> None:
+    whole = task()
+    curve = fit(whole, tiny_split(), SCHEDULE, {"dataset": "tiny"})
+    checkpoint = tmp_path / "c.safetensors"
+    fit(task(), tiny_split(), SCHEDULE, {"dataset": "tiny"}, checkpoint, stop_after=stop_after)
+    resumed = task()
+    resumed_curve = fit(resumed, tiny_split(), SCHEDULE, {"dataset": "tiny"}, checkpoint)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+    assert curve == resumed_curve
+
+
+def test_training_leaves_the_callers_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    fit(task(), tiny_split(), SCHEDULE, {}, stop_after=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    fit(task(), tiny_split(), SCHEDULE, {"dataset": "tiny"}, checkpoint, stop_after=1)
+    with pytest.raises(CheckpointError, match="other dataset"):
+        fit(task(), tiny_split(), SCHEDULE, {"dataset": "another"}, checkpoint)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    fit(task(), tiny_split(), SCHEDULE, {}, checkpoint, stop_after=1)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        fit(task(), tiny_split(), SCHEDULE, {}, checkpoint)
