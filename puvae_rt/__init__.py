@@ -1,0 +1,37 @@
+"""Real-time adversarial purification: a conditional VAE between a camera and a classifier.
+
+from puvae_rt import Purifier
+with Purifier.load("mnist") as purifier:
+    purified = purifier.purify(images)          # a batch
+    result = purifier(frame, roi=(x, y, w, h))  # one camera frame
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from puvae_rt.runtime.purifier import Purifier
+    from puvae_rt.runtime.results import Purified, Result
+
+__version__ = "0.1.0"
+__all__ = ["Purified", "Purifier", "Result", "__version__"]
+
+_HOMES = {
+    "Purifier": "puvae_rt.runtime.purifier",
+    "Purified": "puvae_rt.runtime.results",
+    "Result": "puvae_rt.runtime.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use: training must not need ONNX Runtime, nor the runtime PyTorch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -52,3 +52,7 @@ class ConcurrencyError(PuvaeError, RuntimeError):
 
 class VideoError(PuvaeError):
     """A video source or sink that cannot be opened, read or written."""
+
+
+class ClosedError(PuvaeError, RuntimeError):
+    """An object used after its close()."""

@@ -1,0 +1,72 @@
+"""Engines by target: what a purifier runs on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import onnxruntime as ort
+
+import puvae_rt
+from puvae_rt.contract import ENGINE_ONNX_FILE
+from puvae_rt.errors import BundleError, TargetUnavailableError
+from puvae_rt.runtime import cache, machine
+from puvae_rt.runtime.ort import OrtEngine, open_session
+from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.runtime.source import CPU, Source
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """A compiled purifier. `run` may be called from several threads at once."""
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether it samples: built with sigma > 0."""
+
+    def run(self, images: Floats, noise: Floats | None = None) -> Purified:
+        """float32 [N,C,H,W] in [0,1], and float32 [N,K,32] standard normal when it samples."""
+
+    def close(self) -> None: ...
+
+
+def open_engine(source: Source, threads: int) -> Engine:
+    """The engine of a verified source; TargetUnavailableError when this machine cannot run its target."""
+    if source.target != CPU:
+        raise TargetUnavailableError(
+            f"target {source.target!r}: the engine {source.engine} is ready, but no device to run it is supported by "
+            f"this installation; run it on a machine with an NVIDIA GPU, or load target='cpu' here"
+        )
+    return _cpu_engine(source, threads)
+
+
+def _cpu_engine(source: Source, threads: int) -> Engine:
+    """The source's graph as ONNX Runtime optimised it for this processor: out of the cache, or built into it."""
+    classes = len(source.classes)
+    slot = f"{source.name}-{source.target}-{threads}t-{source.sha256[:16]}"
+    try:
+        folder = cache.obtain(slot, _cpu_identity(source, threads), lambda new: _optimize(source, threads, new))
+        if folder is not None:
+            return OrtEngine(folder / ENGINE_ONNX_FILE, source.contract, classes, threads, optimized=True)
+    except BundleError as error:  # raised again below when the source itself is at fault
+        logger.warning("running without the engine cache: %s", error)
+    return OrtEngine(source.engine, source.contract, classes, threads)
+
+
+def _optimize(source: Source, threads: int, folder: Path) -> None:
+    open_session(source.engine, threads, save_optimized=folder / ENGINE_ONNX_FILE)
+
+
+def _cpu_identity(source: Source, threads: int) -> cache.Identity:
+    return {
+        "source_sha256": source.sha256,
+        "target": source.target,
+        "onnxruntime": ort.__version__,
+        "puvae_rt": puvae_rt.__version__,
+        "cpu": machine.cpu_model(),
+        "cpu_flags": machine.cpu_flags_digest(),
+        "threads": threads,
+        "options": "optimization=all",
+    }

@@ -1,0 +1,168 @@
+"""The purifier: what stands between a camera and a classifier."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.errors import ClosedError, InputError
+from puvae_rt.models.spec import LATENT
+from puvae_rt.runtime.engine import Engine, open_engine
+from puvae_rt.runtime.images import Roi, as_batch, as_input
+from puvae_rt.runtime.machine import thread_count
+from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
+from puvae_rt.runtime.source import Source, resolve
+
+
+class Purifier:
+    """Projects images on the manifold of each class and keeps the closest projection.
+
+    One purifier may be used from several threads at once; `close()` waits for nobody, calls under way finish.
+
+    Attributes:
+        name, classes, contract: the model's name, class names, and image shape.
+        classifier: the classifier that labels purified frames, or None.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        contract: ImageContract,
+        classes: tuple[str, ...],
+        classifier: Classifier | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.name, self.contract, self.classes, self.classifier = name, contract, classes, classifier
+        self._engine: Engine | None = engine
+        self._random, self._random_lock = np.random.default_rng(seed), threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path = "mnist",
+        target: str | None = None,
+        threads: int | None = None,
+        classifier: bool | str | Path = True,
+        seed: int | None = None,
+    ) -> Purifier:
+        """A purifier of a shipped model or a bundle; the engine is built and cached on first use.
+
+        Args:
+            source: a shipped model's name, or the folder of a bundle written by `python -m export.build`.
+            target: "cpu", "rtx" or "tensorrt"; None is the bundle's own, and "cpu" for a shipped model.
+            threads: of the CPU engine; None is every processor available to this process.
+            classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
+                name ("classifier_b") or an .onnx file with input `image` and output `logits`.
+            seed: of the noise of an engine that samples (sigma > 0); None is unpredictable.
+        Raises:
+            UnknownModelError, BundleError, QualityError, ContractError, TargetUnavailableError
+        """
+        count = thread_count(threads)
+        found = resolve(source, target, classifier)
+        engine = open_engine(found, count)
+        return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
+
+    def purify(self, images: Any, noise: Any = None) -> Purified:
+        """The projection of every image that is closest to it.
+
+        Args:
+            images: float32 in [0,1] or uint8 in 0..255; [N,C,H,W], [N,H,W,C], or [N,H,W] for one channel.
+            noise: float32 [N,K,32], standard normal, for an engine that samples; drawn from the purifier's own
+                generator when absent.
+        Raises:
+            InputError: another shape, dtype or range, NaN, or an empty batch.
+            ClosedError: after `close()`.
+        """
+        engine = self._open_engine()
+        batch = as_batch(images, self.contract)
+        return engine.run(batch, self._noise(engine, len(batch), noise))
+
+    def __call__(self, frame: Any, roi: Roi | None = None) -> Result:
+        """One camera frame: cut, resize, project on every class, choose, classify.
+
+        Args:
+            frame: uint8 BGR [H,W,3] or gray [H,W].
+            roi: (x, y, width, height) in pixels; may stick out of the frame (its border is repeated).
+        Raises:
+            InputError, ClosedError
+        """
+        engine, clock = self._open_engine(), Stopwatch()
+        image = as_input(frame, roi, self.contract)  # [1,C,H,W]
+        clock.lap("preprocess")
+        purified = engine.run(image, self._noise(engine, 1))
+        clock.lap("purify")
+        label = self._label(purified)
+        clock.lap("classify")
+        degraded = int(purified.labels[0]) == NO_LABEL
+        return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), degraded)
+
+    def close(self) -> None:
+        """Frees the engine; every later call raises ClosedError. Closing twice is allowed."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def __enter__(self) -> Purifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise ClosedError(f"purifier {self.name!r} is closed; load it again with Purifier.load()")
+        return self._engine
+
+    def _label(self, purified: Purified) -> int:
+        if self.classifier is None or purified.labels[0] == NO_LABEL:
+            return int(purified.labels[0])
+        return int(self.classifier.labels(purified.images)[0])
+
+    def _noise(self, engine: Engine, count: int, given: Any = None) -> Floats | None:
+        """The noise [N,K,32] that an engine with sigma > 0 samples with."""
+        if not engine.takes_noise:
+            if given is not None:
+                raise InputError("noise: got an array, expected None; only a bundle built with --sigma > 0 samples")
+            return None
+        shape = (count, len(self.classes), LATENT)
+        if given is None:
+            with self._random_lock:
+                return self._random.standard_normal(shape, dtype=np.float32)
+        noise = np.ascontiguousarray(given)
+        if noise.shape != shape or noise.dtype != np.float32 or not np.isfinite(noise).all():
+            raise InputError(
+                f"noise: got {noise.dtype} {noise.shape}, expected finite float32 {shape}; "
+                "draw it with Generator.standard_normal(shape, dtype=np.float32), or leave it out"
+            )
+        return noise
+
+
+class Stopwatch:
+    """Milliseconds between laps."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage], self._last = (now - self._last) * 1e3, now
+
+    def timings_ms(self) -> dict[str, float]:
+        return {**self._laps, "total": (self._last - self._start) * 1e3}
+
+
+def _classifier(source: Source, threads: int) -> Classifier | None:
+    if source.classifier is None:
+        return None
+    return Classifier(source.classifier, source.contract, len(source.classes), threads)

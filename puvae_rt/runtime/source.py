@@ -1,0 +1,117 @@
+"""From what the user names, a shipped model or a bundle, to verified files."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
+from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
+from puvae_rt.runtime.assets import PUVAE_FILE, shipped, shipped_names
+from puvae_rt.runtime.manifest import TARGETS, Manifest
+
+logger = logging.getLogger(__name__)
+
+CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An engine's file with what is needed to run it; every file's sha256 was checked."""
+
+    name: str
+    target: str
+    contract: ImageContract
+    classes: tuple[str, ...]
+    engine: Path
+    sha256: str  # of `engine`
+    classifier: Path | None
+
+
+def resolve(source: str | Path, target: str | None, classifier: bool | str | Path) -> Source:
+    """What `Purifier.load` was asked for, as verified files."""
+    if target not in (None, *TARGETS):
+        raise ContractError(f"target: got {target!r}, expected one of {', '.join(TARGETS)}")
+    found = from_bundle(Path(source), target) if is_bundle(source) else from_shipped(str(source))
+    if classifier is True:
+        return found
+    return replace(found, classifier=_chosen_classifier(str(source), classifier) if classifier else None)
+
+
+def is_bundle(source: str | Path) -> bool:
+    """A path rather than a shipped model's name. A shipped name wins over a folder that happens to be called so."""
+    if isinstance(source, str) and source in shipped_names():
+        return False
+    return isinstance(source, Path) or os.sep in source or Path(source).is_dir()
+
+
+def from_shipped(name: str) -> Source:
+    """The shipped CPU graph of a model with its default classifier."""
+    names = shipped_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
+        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
+    model = shipped(name)
+    return Source(
+        name=model.model,
+        target=CPU,
+        contract=model.contract,
+        classes=model.classes,
+        engine=model.path(PUVAE_FILE),
+        sha256=model.sha256[PUVAE_FILE],
+        classifier=model.classifier(),
+    )
+
+
+def from_bundle(folder: Path, target: str | None = None) -> Source:
+    """A bundle's engine; BundleError when it is damaged or was built for another target than `target`."""
+    if not (folder / MANIFEST_FILE).is_file():
+        raise BundleError(
+            f"{folder}: no {MANIFEST_FILE} in it; give a folder that `python -m export.build` wrote, "
+            f"or a shipped model: {', '.join(shipped_names())}"
+        )
+    manifest = Manifest.read(folder)
+    if target not in (None, manifest.target):
+        raise BundleError(
+            f"{folder}: built for target {manifest.target!r}, asked to run on {target!r}; "
+            f"build it with `python -m export.build --target {target}`"
+        )
+    engine = ENGINE_ONNX_FILE if manifest.target == CPU else ENGINE_PLAN_FILE
+    if engine not in manifest.files:
+        raise BundleError(f"{folder}: the manifest does not list {engine}; rebuild the bundle")
+    manifest.verify_files(folder)
+    _check_quality(folder, manifest)
+    return Source(
+        name=manifest.model,
+        target=manifest.target,
+        contract=manifest.contract,
+        classes=manifest.classes,
+        engine=folder / engine,
+        sha256=manifest.files[engine],
+        classifier=folder / CLASSIFIER_FILE if CLASSIFIER_FILE in manifest.files else None,
+    )
+
+
+def _check_quality(folder: Path, manifest: Manifest) -> None:
+    if manifest.quality is None:
+        logger.warning("%s: its quality was never verified; run `python -m export.verify %s`", folder, folder)
+    elif not manifest.quality.passed:
+        failures = "; ".join(manifest.quality.failures)
+        raise QualityError(f"{folder}: did not pass its quality gate ({failures}), expected a pass; rebuild it")
+
+
+def _chosen_classifier(source: str, classifier: str | Path) -> Path:
+    """An .onnx file, or one of the classifiers shipped with the model `source`."""
+    if isinstance(classifier, str) and source in shipped_names() and not classifier.endswith(".onnx"):
+        return shipped(source).classifier(classifier)
+    path = Path(classifier)
+    if not path.is_file():
+        raise BundleError(
+            f"classifier {str(classifier)!r}: no such file; give an .onnx file with input `image` and output `logits`, "
+            "or the name of a shipped one"
+        )
+    return path
