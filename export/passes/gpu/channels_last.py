@@ -1,0 +1,53 @@
+"""TensorRT convolves FP16 with the channel fastest in memory. A Reshape between that and a fully connected layer
+is free when the layer's own order has the channel last too: a permutation of its rows or columns."""
+
+from __future__ import annotations
+
+from export.graph import Graph
+from export.passes.patterns import absent
+
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def channels_last_features(graph: Graph) -> None:
+    """FC1's columns: (phase, channel, row, column) -> (phase, row, column, channel)."""
+    gemm = next((node for node in graph.of_type("Gemm") if _after_convolution(graph, node.input[0])), None)
+    if gemm is None:
+        raise absent("channels_last_features", "Gemm over the flattened output of a convolution")
+    flat = graph.producer(gemm.input[0])
+    conv = next(reversed(graph.of_type("Conv")))
+    channels = graph.value(conv.input[1]).shape[0]
+    matrix = graph.value(gemm.input[1])
+    height, width = (int(side) // 2 for side in graph.input_shape("image")[2:])
+    grid = matrix.reshape(len(matrix), 4, channels, height, width)
+    last = grid.transpose(0, 1, 3, 4, 2).reshape(matrix.shape)
+    gemm.input[1] = graph.constant(f"{gemm.output[0]}.channels_last", last)
+    assert flat is not None  # by _after_convolution
+    flat.input[0] = graph.op("Transpose", [flat.input[0]], "features.channels_last", perm=TO_LAST)
+
+
+def _after_convolution(graph: Graph, tensor: str) -> bool:
+    for kind in ("Reshape", "Relu", "Conv"):
+        node = graph.producer(tensor)
+        if node is None or node.op_type != kind:
+            return False
+        tensor = node.input[0]
+    return True
+
+
+def channels_last_decoder(graph: Graph) -> None:
+    """The decoder's first layer: rows (channel, row, column) -> (row, column, channel)."""
+    deconv = next(iter(graph.of_type("ConvTranspose")), None)
+    reshape = graph.producer(deconv.input[0]) if deconv is not None else None
+    relu = graph.producer(reshape.input[0]) if reshape is not None else None
+    gemm = graph.producer(relu.input[0]) if relu is not None else None
+    if deconv is None or reshape is None or gemm is None or gemm.op_type != "Gemm":
+        raise absent("channels_last_decoder", "Gemm, Relu, Reshape before the first transposed convolution")
+    _, channels, height, width = (int(side) for side in graph.value(reshape.input[1]))
+    for i in range(1, len(gemm.input)):
+        rows = graph.value(gemm.input[i])  # [c*h*w, ...]
+        last = rows.reshape(channels, height * width, -1).swapaxes(0, 1).reshape(rows.shape)
+        gemm.input[i] = graph.constant(f"{gemm.input[i]}.channels_last", last)
+    graph.remove(reshape)
+    grid = graph.reshape(reshape.input[0], (-1, height, width, channels), "decoder.grid.channels_last")
+    graph.op("Transpose", [grid], reshape.output[0], perm=TO_FIRST)

@@ -1,0 +1,26 @@
+"""A convolution over 1 or 3 channels makes TensorRT pad them in a kernel of its own; the phase split, which moves
+every pixel anyway, can write the zero channel as well."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.graph import Graph
+from export.passes.patterns import absent
+
+ALIGNMENT = 2  # channels of an FP16 convolution come in pairs
+
+
+def pad_channels(graph: Graph) -> None:
+    conv = next(iter(graph.of_type("Conv")), None)
+    split = graph.producer(conv.input[0]) if conv is not None else None
+    if conv is None or split is None or split.op_type != "Reshape":
+        raise absent("pad_channels", "convolution after the phase split")
+    kernel = graph.value(conv.input[1])  # [O,C,7,7]
+    missing = -kernel.shape[1] % ALIGNMENT
+    if not missing:
+        return
+    amounts = graph.ints("phases.padding", (0, 0, 0, 0, 0, missing, 0, 0))
+    conv.input[0] = graph.op("Pad", [conv.input[0], amounts], "phases.padded")  # [4N,C+missing,H/2,W/2]
+    padded = np.pad(kernel, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    conv.input[1] = graph.constant(f"{conv.output[0]}.padded", padded)
