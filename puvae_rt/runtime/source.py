@@ -45,14 +45,14 @@ def is_bundle(source: str | Path) -> bool:
     """A path rather than a shipped model's name. A shipped name wins over a folder that happens to be called so."""
     if isinstance(source, str) and source in shipped_names():
         return False
-    return isinstance(source, Path) or os.sep in source or Path(source).is_dir()
+    return isinstance(source, Path) or os.sep in source or (Path(source) / MANIFEST_FILE).is_file()
 
 
 def from_shipped(name: str) -> Source:
     """The shipped CPU graph of a model with its default classifier."""
     names = shipped_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
         raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
     model = shipped(name)
