@@ -1,0 +1,112 @@
+"""How the kernels are launched: entry points, geometry and argument lists, for every device layer alike.
+
+A device layer takes a `Launch` and the `values()` of an argument list, whose ctypes types are the kernel's own:
+cuLaunchKernel wants a pointer to each, `shim.Shim.launch` takes them as they are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from puvae_rt.contract import MAX_CLASSES
+from puvae_rt.errors import ContractError
+
+# Addresses are device addresses (integers); 0 stands for an absent array where that is allowed.
+Address = Annotated[int, ctypes.c_void_p]
+Int32 = Annotated[int, ctypes.c_int32]
+Float32 = Annotated[float, ctypes.c_float]
+
+STORAGE = {np.dtype(np.float32): "f32", np.dtype(np.float16): "f16", np.dtype(np.uint8): "u8"}
+WARP = 32
+MAX_THREADS = 256  # kMaxThreads of both kernels
+MAX_PIXELS = 65_536
+CHUNK = 8  # kChunk: consecutive values that one thread loads at once
+
+# select_projection's `flags`.
+FLAG_NO_CANDIDATE = 1  # every score was NaN: index -1, the purified row is NaN (0 in uint8)
+FLAG_SOME_NAN = 2  # at least one was
+
+
+class Launch(NamedTuple):
+    """One kernel launch: entry point, grid and block (x, y, z), bytes of dynamic shared memory."""
+
+    entry: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int
+
+
+class _Arguments:
+    """A kernel's argument list: a frozen dataclass whose fields are the kernel's parameters in order."""
+
+    def values(self) -> tuple[Any, ...]:
+        """The arguments as ctypes objects, in order."""
+        hints = get_type_hints(type(self), include_extras=True)
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return tuple(get_args(hints[name])[1](getattr(self, name)) for name in names)
+
+
+@dataclass(frozen=True)
+class SelectProjectionArgs(_Arguments):
+    """Arguments of `select_projection_*`; every array is contiguous, aligned to its element, 16 bytes being fastest."""
+
+    input: Address  # [N, D] float32 or float16
+    candidates: Address  # [N, K, D] float32 or float16
+    bias: Address  # [N, K] float32 added to the score, or 0
+    tau: Float32  # dead zone, >= 0
+    purified: Address  # [N, D] float32, float16 or uint8 (value * 255, rounded), written
+    index: Address  # [N] int64, written; -1 when every score is NaN
+    rmse: Address  # [N, K] float32, written
+    score: Address  # [N, K] float32, written
+    flags: Address  # [N] int32 of FLAG_*, written
+    arrivals: Address  # [N] uint32, all 0 before the first launch; every launch leaves them 0
+    classes: Int32  # K, 2 to 1,000
+    size: Int32  # D, 1 to 65,536
+
+
+def _storage(dtype: DTypeLike, allowed: tuple[str, ...], what: str) -> str:
+    name = STORAGE.get(np.dtype(dtype), str(np.dtype(dtype)))
+    if name not in allowed:
+        raise ContractError(f"{what} of type {name}: expected one of {', '.join(allowed)}; convert it first")
+    return name
+
+
+def _within(value: int, low: int, high: int, what: str) -> None:
+    if not low <= value <= high:
+        raise ContractError(f"{what}={value}: expected {low:,} to {high:,}")
+
+
+def select_projection(
+    images: int, classes: int, size: int, input: DTypeLike, candidates: DTypeLike, purified: DTypeLike
+) -> Launch:
+    """Launch of `select_projection`: [images, size] against [images, classes, size], storage types as named."""
+    _within(images, 1, 2**31 - 1, "images")
+    _within(classes, 2, MAX_CLASSES, "classes")
+    _within(size, 1, MAX_PIXELS, "size")
+    floats = ("f32", "f16")
+    entry = "_".join(
+        (
+            "select_projection",
+            _storage(input, floats, "input"),
+            _storage(candidates, floats, "candidates"),
+            _storage(purified, (*floats, "u8"), "purified"),
+        )
+    )
+    lanes = WARP
+    while lanes < MAX_THREADS and lanes * 4 * CHUNK < size:  # about four loads a thread
+        lanes *= 2
+    teams = min(MAX_THREADS // lanes, classes)
+    warps = MAX_THREADS // WARP
+    return Launch(entry, (images, -(-classes // teams), 1), (lanes, teams, 1), 4 * (2 * warps + 1))
+
+
+SELECT_PROJECTION_ENTRIES = tuple(
+    f"select_projection_{i}_{c}_{o}" for i in ("f32", "f16") for c in ("f32", "f16") for o in ("f32", "f16", "u8")
+)
+# Kernel source -> its entry points.
+ENTRIES = {"select_projection": SELECT_PROJECTION_ENTRIES}

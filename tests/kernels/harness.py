@@ -1,0 +1,53 @@
+"""Runs the kernels on the host shim with NumPy arrays in and out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from puvae_rt.kernels import SelectProjectionArgs, select_projection, shim
+from puvae_rt.kernels.oracle import Selection
+
+
+def placed(array: np.ndarray, offset: int = 0) -> np.ndarray:
+    """A copy that starts `offset` bytes past a 16-byte boundary and ends where its allocation ends."""
+    buffer = np.empty(array.nbytes + offset, np.uint8)
+    view = buffer[offset:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def empty(shape: tuple[int, ...], dtype: type, offset: int = 0) -> np.ndarray:
+    """An output that no kernel leaves as it was unnoticed: every byte is 0xA5."""
+    view = placed(np.zeros(shape, dtype), offset)
+    view.view(np.uint8)[...] = 0xA5
+    return view
+
+
+def address(array: np.ndarray | None) -> int:
+    return 0 if array is None else array.ctypes.data
+
+
+def run_select(
+    input: np.ndarray,
+    candidates: np.ndarray,
+    tau: float = 0.0,
+    bias: np.ndarray | None = None,
+    dtype: type = np.float32,
+    seed: int = 0,
+    misaligned: bool = False,
+    arrivals: np.ndarray | None = None,
+) -> Selection:
+    """`oracle.select_projection`, on the kernel. `misaligned` moves every image by one element off 16 bytes."""
+    (n, k, d), item = candidates.shape, np.dtype(dtype).itemsize
+    x = placed(input, input.itemsize * misaligned)
+    c = placed(candidates, candidates.itemsize * misaligned)
+    purified = empty((n, d), dtype, item * misaligned)
+    index, flags = empty((n,), np.int64), empty((n,), np.int32)
+    rmse, score = empty((n, k), np.float32), empty((n, k), np.float32)
+    arrivals = np.zeros(n, np.uint32) if arrivals is None else arrivals
+    arrays = (x, c, bias, purified, index, rmse, score, flags, arrivals)
+    ax, ac, ab, *written = (address(a) for a in arrays)
+    launch = select_projection(n, k, d, input.dtype, candidates.dtype, dtype)
+    shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, tau, *written, k, d).values(), seed)
+    assert not arrivals.any(), "the counters must be back at 0 for the next launch"
+    return Selection(purified, index, rmse, score, flags)
