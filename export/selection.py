@@ -34,6 +34,22 @@ def selection_outputs(contract: ImageContract, classes: int) -> list[Tensor]:
     ]
 
 
+def candidate_outputs(contract: ImageContract, score: Score, classes: int) -> list[Tensor]:
+    """What a GPU engine computes; the selection kernel does the rest."""
+    outputs = [Tensor(CANDIDATES, np.float32, (BATCH, classes, *contract.shape))]
+    if score.kl_weight > 0:
+        outputs.append(Tensor(BIAS, np.float32, (BATCH, classes)))
+    return outputs
+
+
+def stop_at_candidates(graph: Graph, contract: ImageContract, score: Score, classes: int) -> Graph:
+    """A copy without the selection."""
+    graph = graph.copy()
+    graph.outputs = candidate_outputs(contract, score, classes)
+    graph.prune()
+    return graph
+
+
 def add_selection(graph: Graph, contract: ImageContract, score: Score, classes: int) -> None:
     """Appends purified, label, rmse and score to a graph with `image`, `candidates` [N,K,C,H,W] and, when the
     score weighs it, `bias` [N,K] (kl_weight * KL); all FP32."""

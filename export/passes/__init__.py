@@ -5,7 +5,7 @@ Each holds in exact arithmetic; in FP32 every candidate stays within `EXACT_TOLE
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from export.graph import Graph
 from export.passes.dilation import dilation_to_batch
@@ -26,10 +26,10 @@ def exact_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
     return tuple(name for name in EXACT if name != SIGMA or (sigma_eps == 0 and score.kl_weight == 0))
 
 
-def apply(graph: Graph, passes: tuple[str, ...]) -> Graph:
-    """A rewritten copy."""
+def apply(graph: Graph, passes: Iterable[str], table: Mapping[str, Pass] = EXACT) -> Graph:
+    """A rewritten copy; `table` says what the names mean."""
     graph = graph.copy()
     for name in passes:
-        EXACT[name](graph)
+        table[name](graph)
         graph.prune()
     return graph

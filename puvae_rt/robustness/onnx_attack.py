@@ -31,9 +31,7 @@ class OnnxGradient:
         model = gradient_model(read_onnx(classifier))
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self.image_shape: tuple[int, int, int] = tuple(inputs[IMAGE][1:])
         self.classes: int = self._session.get_outputs()[0].shape[1]
@@ -45,9 +43,7 @@ class OnnxGradient:
             raise InputError(f"images {images.dtype} {images.shape}: expected float32 [N, {expected}]")
         in_range = (labels >= 0) & (labels < self.classes)
         if labels.shape != images.shape[:1] or not in_range.all():
-            raise InputError(
-                f"labels {labels.tolist()}: expected {len(images)} classes from 0 to {self.classes - 1}"
-            )
+            raise InputError(f"labels {labels.tolist()}: expected {len(images)} classes from 0 to {self.classes - 1}")
         feed = {IMAGE: images, LABEL: labels.astype(np.int64)}
         logits, gradient = self._session.run([LOGITS, GRADIENT], feed)
         return logits, gradient

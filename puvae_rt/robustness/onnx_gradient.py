@@ -63,9 +63,7 @@ def gradient_model(classifier: ModelProto) -> ModelProto:
     image = next(value for value in graph.input if value.name == IMAGE)
     batch = image.type.tensor_type.shape.dim[0].dim_param or None
     graph.input.append(helper.make_tensor_value_info(LABEL, TensorProto.INT64, [batch]))
-    graph.output.append(
-        helper.make_tensor_value_info(GRADIENT, TensorProto.FLOAT, [batch, *tape.shapes[IMAGE][1:]])
-    )
+    graph.output.append(helper.make_tensor_value_info(GRADIENT, TensorProto.FLOAT, [batch, *tape.shapes[IMAGE][1:]]))
     return model
 
 
@@ -119,9 +117,7 @@ def _conv(tape: _Tape, node: NodeProto, gradient: str) -> str:
         raise ContractError(f"Conv {node.name!r}: expected two fixed spatial sizes and explicit `pads`")
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     pads = given.get("pads", [0] * 4)
-    cut_off = [
-        (size[i] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1) % strides[i] for i in range(2)
-    ]
+    cut_off = [(size[i] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1) % strides[i] for i in range(2)]
     return tape.emit(
         "ConvTranspose",
         gradient,
@@ -147,9 +143,7 @@ def _gemm(tape: _Tape, node: NodeProto, gradient: str) -> str:
     """Y = alpha A B + beta C -> dA = alpha dY B^T."""
     given = _attributes(node)
     if given.get("transA", 0) or len(tape.shapes[node.input[0]]) != 2:
-        raise ContractError(
-            f"{node.op_type} {node.name!r}: expected a matrix whose rows are images (transA=0)"
-        )
+        raise ContractError(f"{node.op_type} {node.name!r}: expected a matrix whose rows are images (transA=0)")
     flipped = 1 - given.get("transB", 0)
     return tape.emit("Gemm", gradient, node.input[1], alpha=given.get("alpha", 1.0), transB=flipped)
 

@@ -40,9 +40,7 @@ class ShippedModel:
         except OSError as error:
             raise BundleError(f"{path}: unreadable ({error}); {_REMEDY}") from error
         if got != self.sha256[file]:
-            raise BundleError(
-                f"{path}: sha256 {got[:12]}..., expected {self.sha256[file][:12]}...; {_REMEDY}"
-            )
+            raise BundleError(f"{path}: sha256 {got[:12]}..., expected {self.sha256[file][:12]}...; {_REMEDY}")
         return path
 
     def classifier(self, name: str | None = None) -> Path:
@@ -59,9 +57,7 @@ def shipped(name: str, assets: Path = ASSETS) -> ShippedModel:
     names = shipped_names(assets)
     if name not in names:
         known = ", ".join(names) or "none"
-        raise UnknownModelError(
-            f"no shipped model {name!r}; shipped: {known}. Give one of them or a bundle's folder"
-        )
+        raise UnknownModelError(f"no shipped model {name!r}; shipped: {known}. Give one of them or a bundle's folder")
     return read_model(assets / name)
 
 

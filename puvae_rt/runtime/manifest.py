@@ -116,9 +116,7 @@ class Manifest:
             try:
                 got = sha256_of(path)
             except OSError as error:
-                raise BundleError(
-                    f"{path}: named in the manifest but unreadable ({error}); rebuild"
-                ) from error
+                raise BundleError(f"{path}: named in the manifest but unreadable ({error}); rebuild") from error
             if got != expected:
                 raise BundleError(
                     f"{path}: sha256 {got[:12]}..., the manifest says {expected[:12]}...; rebuild the bundle"

@@ -53,4 +53,8 @@ def restore_training_state(
             state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, moments in optimizer.state.items():  # in the parameter's memory order: a fused step assumes it
+        for key, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
     torch.set_rng_state(tensors["rng"])

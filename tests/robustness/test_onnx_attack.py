@@ -21,9 +21,7 @@ from tests.tolerances import GRADIENT_FINITE_DIFFERENCE, GRADIENT_RELATIVE
 
 
 def _weights(seed: int, *shape: int) -> Any:
-    return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(
-        np.float32
-    )
+    return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
 
 def _small(tmp_path: Path, **conv: Any) -> OnnxGradient:

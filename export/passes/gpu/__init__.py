@@ -7,12 +7,14 @@ multiplications for one kernel less. They run on a graph that ends in `candidate
 
 from __future__ import annotations
 
-from export.passes import Pass
+from export.graph import Graph
+from export.passes import Pass, apply
 from export.passes.gpu.carry import carry_labels
 from export.passes.gpu.channels_last import channels_last_decoder, channels_last_features
 from export.passes.gpu.linear import merge_mu, tile_classes
 from export.passes.gpu.pad import pad_channels
 from export.passes.gpu.rows import unroll_last_deconv
+from puvae_rt.contract import Score
 
 GPU: dict[str, Pass] = {
     "pad_channels": pad_channels,
@@ -23,3 +25,15 @@ GPU: dict[str, Pass] = {
     "channels_last_decoder": channels_last_decoder,
     "unroll_last_deconv": unroll_last_deconv,
 }
+NEEDS_PLAIN_MU = {"merge_mu", "carry_labels"}  # nothing between mu and the decoder, nobody else who reads mu
+
+
+def gpu_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
+    """Names of the passes that apply, in order."""
+    plain_mu = sigma_eps == 0 and score.kl_weight == 0
+    return tuple(name for name in GPU if plain_mu or name not in NEEDS_PLAIN_MU)
+
+
+def apply_gpu(graph: Graph, passes: tuple[str, ...]) -> Graph:
+    """A rewritten copy of a graph that ends in candidates."""
+    return apply(graph, passes, GPU)
