@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import DTypeLike
 
-from puvae_rt.contract import MAX_CLASSES
+from puvae_rt.contract import CHANNELS, MAX_CLASSES
 from puvae_rt.errors import ContractError
 
 # Addresses are device addresses (integers); 0 stands for an absent array where that is allowed.
@@ -22,10 +22,18 @@ Int32 = Annotated[int, ctypes.c_int32]
 Float32 = Annotated[float, ctypes.c_float]
 
 STORAGE = {np.dtype(np.float32): "f32", np.dtype(np.float16): "f16", np.dtype(np.uint8): "u8"}
+FLOATS = ("f32", "f16")
+COLORS = {1: "gray", 3: "rgb"}  # channels of the model -> name in an entry point
 WARP = 32
 MAX_THREADS = 256  # kMaxThreads of both kernels
 MAX_PIXELS = 65_536
 CHUNK = 8  # kChunk: consecutive values that one thread loads at once
+
+# preprocess: pixel formats of a frame, 8 bits a sample. NV12 is BT.601 of limited range with even sides.
+FORMATS = ("nv12", "bgr8", "rgb8", "gray8")
+MAX_OUTPUT_SIDE = 1000  # of the resized image
+MAX_REGION_SIDE = 1 << 20  # of a region: its sides times twice the output's stay in 32 bits
+MAX_REGIONS = 65_535
 
 # select_projection's `flags`.
 FLAG_NO_CANDIDATE = 1  # every score was NaN: index -1, the purified row is NaN (0 in uint8)
@@ -69,6 +77,28 @@ class SelectProjectionArgs(_Arguments):
     size: Int32  # D, 1 to 65,536
 
 
+@dataclass(frozen=True)
+class PreprocessArgs(_Arguments):
+    """Arguments of `preprocess_*`.
+
+    Regions are read from device memory, so that a captured graph serves other regions of the next frame. One that
+    does not touch the frame, is empty or has a side over MAX_REGION_SIDE gives an image of NaN, which
+    `select_projection` reports.
+    """
+
+    pixels: Address  # uint8 rows: interleaved samples, or NV12's luma
+    chroma: Address  # NV12's rows of interleaved U and V; 0 for other formats
+    pitch: Int32  # bytes from one row of `pixels` to the next; any number that holds a row
+    chroma_pitch: Int32
+    frame_width: Int32
+    frame_height: Int32
+    regions: Address  # [R, 4] int32: x, y, width, height in pixels of the frame; may stick out of it
+    image: Address  # [R, C, H, W] in [0,1], written; or 0
+    phases: Address  # [R * 4, C, H/2, W/2] as puvae.split_phases, written; or 0
+    height: Int32  # H and W, both even when `phases` is written
+    width: Int32
+
+
 def _storage(dtype: DTypeLike, allowed: tuple[str, ...], what: str) -> str:
     name = STORAGE.get(np.dtype(dtype), str(np.dtype(dtype)))
     if name not in allowed:
@@ -88,13 +118,12 @@ def select_projection(
     _within(images, 1, 2**31 - 1, "images")
     _within(classes, 2, MAX_CLASSES, "classes")
     _within(size, 1, MAX_PIXELS, "size")
-    floats = ("f32", "f16")
     entry = "_".join(
         (
             "select_projection",
-            _storage(input, floats, "input"),
-            _storage(candidates, floats, "candidates"),
-            _storage(purified, (*floats, "u8"), "purified"),
+            _storage(input, FLOATS, "input"),
+            _storage(candidates, FLOATS, "candidates"),
+            _storage(purified, (*FLOATS, "u8"), "purified"),
         )
     )
     lanes = WARP
@@ -105,8 +134,30 @@ def select_projection(
     return Launch(entry, (images, -(-classes // teams), 1), (lanes, teams, 1), 4 * (2 * warps + 1))
 
 
+def preprocess(
+    regions: int, pixels: str, channels: int, height: int, width: int, output: DTypeLike = np.float32
+) -> Launch:
+    """Launch of `preprocess`: `regions` regions of one frame of format `pixels` -> [regions, channels, height, width].
+
+    The image is gray for one channel and RGB for three, resized as `runtime.images.as_input` does.
+    """
+    _within(regions, 1, MAX_REGIONS, "regions")
+    _within(height, 1, MAX_OUTPUT_SIDE, "height")
+    _within(width, 1, MAX_OUTPUT_SIDE, "width")
+    if pixels not in FORMATS:
+        raise ContractError(f"frame of format {pixels!r}: expected one of {', '.join(FORMATS)}; convert it first")
+    if channels not in COLORS:
+        raise ContractError(f"channels={channels}: expected one of {CHANNELS}")
+    entry = f"preprocess_{pixels}_{COLORS[channels]}_{_storage(output, FLOATS, 'output')}"
+    blocks = -(-height * width // (MAX_THREADS // WARP))  # a warp for each pixel, when the region is large
+    return Launch(entry, (blocks, regions, 1), (MAX_THREADS, 1, 1), 0)
+
+
 SELECT_PROJECTION_ENTRIES = tuple(
     f"select_projection_{i}_{c}_{o}" for i in ("f32", "f16") for c in ("f32", "f16") for o in ("f32", "f16", "u8")
+)
+PREPROCESS_ENTRIES = tuple(
+    f"preprocess_{pixels}_{color}_{stored}" for pixels in FORMATS for color in COLORS.values() for stored in FLOATS
 )
 # Kernel source -> its entry points.
 ENTRIES = {"select_projection": SELECT_PROJECTION_ENTRIES}
