@@ -34,6 +34,19 @@ class TargetUnavailableError(PuvaeError):
     """The target's libraries or device are absent here."""
 
 
+class DeviceError(PuvaeError):
+    """A call of CUDA or TensorRT that failed: the call, its code's name, and how to mend it.
+
+    Attributes:
+        call: the function, e.g. "cuMemAlloc".
+        code: the status by name, e.g. "CUDA_ERROR_OUT_OF_MEMORY".
+    """
+
+    def __init__(self, call: str, code: str, message: str) -> None:
+        super().__init__(f"{call}: {code}: {message}")
+        self.call, self.code = call, code
+
+
 class BuildError(PuvaeError):
     """An engine that could not be built as asked."""
 

@@ -1,0 +1,176 @@
+"""What the pipeline needs of a GPU. Implemented by cuda_python.py, pycuda.py and emulated/; nothing else is used.
+
+Every object frees itself when it is closed, leaves its `with` block, or is collected. Every call raises DeviceError
+when CUDA refuses it. Addresses are device addresses. Streams order work; the host waits only in `synchronize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from puvae_rt.kernels.launch import Launch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class HostKind(Enum):
+    """Host memory that the GPU can reach."""
+
+    PINNED = "pinned"  # page-locked: copies from and to it are asynchronous
+    MAPPED = "mapped"  # page-locked and read in place by the GPU, without a copy
+    UNIFIED = "unified"  # one address for both sides, migrated or coherent
+
+
+@dataclass(frozen=True)
+class Properties:
+    """One GPU."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    integrated: bool  # shares the host's memory: Jetson, DRIVE
+    maps_host_memory: bool
+    concurrent_managed_access: bool  # the host may touch unified memory while kernels run
+    multiprocessors: int
+    total_memory: int  # bytes
+    driver_version: tuple[int, int]  # of CUDA that the driver supports
+
+    @property
+    def host_kind(self) -> HostKind:
+        """Where the host and the GPU share their memory, a copy between them moves bytes for nothing."""
+        if not self.integrated:
+            return HostKind.PINNED
+        if self.concurrent_managed_access:
+            return HostKind.UNIFIED
+        return HostKind.MAPPED if self.maps_host_memory else HostKind.PINNED
+
+
+class Owned(Protocol):
+    """A resource of the device."""
+
+    def close(self) -> None:
+        """Frees it; twice is allowed."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Memory(Owned, Protocol):
+    """Device memory."""
+
+    @property
+    def address(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+class HostMemory(Owned, Protocol):
+    """Page-locked or unified host memory."""
+
+    @property
+    def array(self) -> Bytes:
+        """The host's view, uint8 [nbytes]."""
+
+    @property
+    def address(self) -> int:
+        """The device's view of the same bytes; 0 for PINNED, which has to be copied."""
+
+    @property
+    def kind(self) -> HostKind: ...
+
+
+class Stream(Owned, Protocol):
+    """Work in order."""
+
+    @property
+    def handle(self) -> int:
+        """cudaStream_t as an integer, for TensorRT and for arrays handed to other libraries."""
+
+    def synchronize(self) -> None:
+        """Blocks the host until all work enqueued so far is done."""
+
+    def wait(self, event: Event) -> None:
+        """Later work of this stream starts after `event`'s most recent record."""
+
+
+class Event(Owned, Protocol):
+    """A point in a stream."""
+
+    def record(self, stream: Stream) -> None: ...
+    def synchronize(self) -> None: ...
+    def elapsed_ms(self, start: Event) -> float:
+        """Milliseconds since `start`; both timed and done."""
+
+
+class Module(Owned, Protocol):
+    """Loaded kernels."""
+
+    def launch(self, launch: Launch, arguments: Sequence[Any], stream: Stream) -> None:
+        """Enqueues a kernel; `arguments` are ctypes objects in the kernel's order."""
+
+
+class Graph(Owned, Protocol):
+    """Captured work, replayed with the addresses that it was captured with."""
+
+    def launch(self, stream: Stream) -> None: ...
+    def set_arguments(self, launch: Launch, arguments: Sequence[Any]) -> None:
+        """Replaces the arguments of the one captured launch of `launch.entry`; the geometry must not change."""
+
+
+class Device(Owned, Protocol):
+    """One GPU in this process. May be used from several threads; one stream belongs to one thread at a time."""
+
+    @property
+    def layer(self) -> str:
+        """ "cuda", "pycuda" or "emulated"."""
+
+    @property
+    def properties(self) -> Properties: ...
+    @property
+    def captures(self) -> bool:
+        """Whether this layer has CUDA graphs."""
+
+    @property
+    def evidence(self) -> str:
+        """What a number got here is worth: "measured" or "emulated"."""
+
+    def free_memory(self) -> int:
+        """Bytes."""
+
+    def allocate(self, nbytes: int) -> Memory: ...
+    def allocate_host(self, nbytes: int, kind: HostKind | None = None) -> HostMemory:
+        """Page-locked memory; `kind` None is the platform's own (`Properties.host_kind`)."""
+
+    def stream(self) -> Stream: ...
+    def event(self, timed: bool = False) -> Event: ...
+    def kernels(self) -> Module:
+        """The package's kernels, compiled for this device. One module for all callers: do not close it."""
+
+    def to_device(self, destination: int, source: npt.NDArray[Any], stream: Stream) -> None:
+        """Copies host to device; asynchronous from page-locked memory only."""
+
+    def to_host(self, destination: npt.NDArray[Any], source: int, stream: Stream) -> None:
+        """Copies device to host; asynchronous to page-locked memory only."""
+
+    def copy(self, destination: int, source: int, nbytes: int, stream: Stream) -> None:
+        """Copies device to device."""
+
+    def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
+        """Sets every byte to `value`."""
+
+    def wait_external(self, stream: Stream, handle: int) -> None:
+        """Later work of `stream` starts after all work so far of another library's stream."""
+
+    def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
+        """A graph of what `enqueue` puts on `stream`; nothing runs."""
