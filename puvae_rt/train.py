@@ -26,7 +26,7 @@ from puvae_rt.training.artefacts import load_classifier, load_puvae, save_classi
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.loop import Metrics, Task, fit
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, SOURCE, Recipe, Schedule
-from puvae_rt.training.selection import accuracy, projection_accuracy
+from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
@@ -77,17 +77,20 @@ def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule
     return model
 
 
-def train_puvae(stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule) -> PuVAE:
-    """PuVAE trained now or read back."""
+def train_puvae(
+    stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule
+) -> tuple[PuVAE, Score]:
+    """PuVAE and its selection score, trained and tuned now or read back."""
     history = {"recipe": asdict(recipe), "schedule": asdict(schedule)}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes)))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
-        save_puvae(stage.weights, model, dataset, recipe.score, history)
+        score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
+        save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
     model, meta = load_puvae(stage.weights)
     require_same(stage, meta, history)
-    return model
+    return model, Score(**meta["score"])
 
 
 def seeded(seed: int, make: Callable[[], Any]) -> Any:
@@ -119,9 +122,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
     schedule = replace(PUVAE_SCHEDULE, epochs=args.epochs or PUVAE_SCHEDULE.epochs, batch=args.batch)
     recipe = RECIPES[args.recipe]
-    vae = train_puvae(Stage(folder, f"puvae_{recipe.name}"), source, dataset, recipe, schedule)
+    vae, score = train_puvae(Stage(folder, f"puvae_{recipe.name}"), source, dataset, recipe, schedule)
     results[f"puvae_{recipe.name}"] = {
-        "accuracy": projection_accuracy(vae, dataset.validation, recipe.score),
+        "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
     }
     summary = {"dataset": dataset.name, "split": "validation", "results": results}

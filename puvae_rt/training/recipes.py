@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from puvae_rt.contract import Score
 from puvae_rt.errors import ContractError
 
 
@@ -47,7 +46,7 @@ class Recipe:
     ranking_tau: float = 0.0
     input_noise: float = 0.0
     self_attack: float = 0.0
-    score: Score = Score()
+    tuned_score: bool = True  # False: RMSE, as in the paper
 
     def __post_init__(self) -> None:
         for name in ("reconstruction", "kl", "source", "ranking", "input_noise", "self_attack"):
@@ -57,7 +56,7 @@ class Recipe:
             raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
 
 
-PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0)
+PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0, tuned_score=False)
 
 
 class Architecture(NamedTuple):
@@ -77,7 +76,8 @@ OURS = Recipe(
     source=10.0,
     ranking=20.0,
     negatives=3,
-    input_noise=0.5,
+    ranking_tau=0.1,
+    input_noise=0.7,
     self_attack=0.3,
 )
 RECIPES = {recipe.name: recipe for recipe in (PAPER, OURS)}

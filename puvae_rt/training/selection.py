@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,11 @@ from puvae_rt.models.puvae import PuVAE
 from puvae_rt.training.losses import dead_zone_sse
 
 CHUNK = 250  # images at a time
+
+# The search of tau and lambda (DESIGN, "Selection score"): random sign noise only, never an attack.
+TAUS = (0.0, 0.05, 0.1, 0.2, 0.3)
+KL_WEIGHTS = (0.0, 0.1, 0.3)
+NOISE_LEVELS = (0.0, 0.3, 0.45, 0.6)
 
 
 def selection_scores(x: Tensor, candidates: Tensor, kl: Tensor, score: Score) -> Tensor:
@@ -23,6 +30,33 @@ def choose(model: PuVAE, x: Tensor, score: Score) -> Tensor:
     """The class of the winning projection of images [N,C,H,W] in [0,1]: [N]."""
     chosen = [selection_scores(part, *model.project(part), score).argmin(dim=1) for part in torch.split(x, CHUNK)]
     return torch.cat(chosen)
+
+
+@torch.no_grad()
+def tune_score(model: PuVAE, split: Split, seed: int = 0) -> tuple[Score, list[dict[str, float]]]:
+    """The score that chooses best under random sign noise, and the whole table of accuracies.
+
+    Among equals the first, with the smallest tau and the smallest lambda.
+    """
+    images, labels = (torch.from_numpy(part) for part in split.batch(slice(None)))
+    generator = torch.Generator().manual_seed(seed)
+    scores = [Score(tau, weight) for tau, weight in product(TAUS, KL_WEIGHTS)]
+    hits = torch.zeros(len(scores), len(NOISE_LEVELS))
+    for column, level in enumerate(NOISE_LEVELS):
+        noise = torch.randn(images.shape, generator=generator).sign()
+        noisy = (images + level * noise).clamp(0, 1)
+        for part, truth in zip(noisy.split(CHUNK), labels.split(CHUNK), strict=True):
+            candidates, kl = model.project(part)
+            for row, score in enumerate(scores):
+                chosen = selection_scores(part, candidates, kl, score).argmin(dim=1)
+                hits[row, column] += (chosen == truth).sum()
+    accuracies = hits / len(labels)
+    table = [
+        {"tau": s.tau, "kl_weight": s.kl_weight}
+        | {f"noise_{level:g}": value for level, value in zip(NOISE_LEVELS, row.tolist(), strict=True)}
+        for s, row in zip(scores, accuracies, strict=True)
+    ]
+    return scores[int(accuracies.mean(dim=1).argmax())], table
 
 
 def projection_accuracy(model: PuVAE, split: Split, score: Score) -> float:

@@ -1,0 +1,208 @@
+"""`python -m puvae_rt.training.search`: the coefficient search (the paper's Figure 4), on the validation split.
+
+Each trial trains a proxy, PuVAE with a fully connected encoder, which is several times cheaper than Table 1's
+and ranks losses alike. Attacks are crafted on the source classifier M_s only: no classifier that is to be defended
+takes part in the choice. Finished trials are kept; a killed search goes on behind them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from puvae_rt.contract import ImageContract, Score
+from puvae_rt.data import Dataset, load_dataset
+from puvae_rt.errors import DataError, PuvaeError
+from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.spec import HIDDEN
+from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
+from puvae_rt.training.artefacts import load_classifier
+from puvae_rt.training.loop import fit
+from puvae_rt.training.recipes import OURS, PAPER, Recipe, Schedule
+from puvae_rt.training.selection import choose
+from puvae_rt.training.tasks import PuvaeTask
+
+EPSILON = {1: 0.3, 3: 0.06}  # by channels: gray and colour images
+PICTURES = 8  # images of which a trial shows its projection
+PLAIN = replace(PAPER, reconstruction=1.0, kl=1.0)
+NOISY = replace(PLAIN, input_noise=0.5)
+RANKED = replace(NOISY, ranking=20.0)
+TRIALS = {
+    "paper": PAPER,
+    "reconstruction .1": replace(PAPER, reconstruction=0.1),
+    "reconstruction 1": replace(PAPER, reconstruction=1.0),
+    "reconstruction 1, kl 1": PLAIN,
+    "same, source 0": replace(PLAIN, source=0.0),
+    "same, input noise .5": NOISY,
+    "noise .5, ranking": RANKED,
+    "noise .5, ranking, 3 negatives": replace(RANKED, negatives=3),
+    "noise .7, ranking tau .1, 3 negatives": replace(OURS, self_attack=0.0),
+    "same, self-attack .3": OURS,
+    "same, 9 negatives": replace(OURS, negatives=9),
+}
+SCORES = {"rmse": Score(), "tau .1": Score(0.1), "tau .3": Score(0.3), "tau .3, kl .3": Score(0.3, 0.3)}
+
+
+class Proxy(PuVAE):
+    """PuVAE with W1a T(x) replaced by one fully connected layer on the pixels."""
+
+    def __init__(self, contract: ImageContract, classes: int) -> None:
+        super().__init__(contract, classes, Ranks(1, None))
+        self.trunk = nn.Flatten()
+        self.fc1_image = nn.Linear(contract.pixels, HIDDEN)
+
+
+def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Clean, noisy and attacked validation images by name, and their labels."""
+    x, y = (torch.from_numpy(part) for part in dataset.validation.batch(slice(0, images)))
+    generator = torch.Generator().manual_seed(seed)
+    epsilon = EPSILON[dataset.contract.channels]
+    targets = random_targets(y, len(dataset.classes), generator)
+    noise = torch.randn(x.shape, generator=generator).sign()
+    return {
+        "clean": x,
+        "noise": (x + epsilon * noise).clamp(0, 1),
+        "fgsm": fgsm(source, x, targets, epsilon, targeted=True),
+        "ifgsm": ifgsm(source, x, targets, epsilon, targeted=True),
+    }, y
+
+
+def run_trial(
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    source: nn.Module,
+    schedule: Schedule,
+    inputs: dict[str, Tensor],
+    labels: Tensor,
+) -> tuple[dict[str, Any], Any]:
+    """One trial's row and its projections of the first validation images, uint8 [PICTURES,C,H,W]."""
+    schedule = replace(schedule, replays=4 if recipe.self_attack else 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(schedule.seed)
+        model = Proxy(dataset.contract, len(dataset.classes))
+    curve = fit(PuvaeTask(model, source, recipe), dataset.train, schedule, {})
+    accuracy = {
+        score_name: {kind: float((choose(model, x, score) == labels).float().mean()) for kind, x in inputs.items()}
+        for score_name, score in SCORES.items()
+    }
+    with torch.no_grad():
+        candidates, kl = model.project(inputs["clean"][:PICTURES])
+    shown = candidates[torch.arange(PICTURES), labels[:PICTURES]]
+    row = {"trial": name, "recipe": asdict(recipe), "schedule": asdict(schedule), "images": len(dataset.train)}
+    row |= {"kl_nats": float(kl.mean()), "final_loss": curve[-1]["loss"], "accuracy": accuracy}
+    return row, (shown * 255).round().to(torch.uint8).numpy()
+
+
+def search(args: argparse.Namespace) -> dict[str, Any]:
+    dataset = load_dataset(args.dataset, args.data)
+    dataset = replace(dataset, train=dataset.train.head(args.images))
+    source, _ = load_classifier(args.runs / dataset.name / "source.safetensors")
+    inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
+    path: Path = args.out / f"search_{dataset.name}.json"
+    rows, pictures = read_finished(path)
+    for name in tqdm([name for name in TRIALS if name not in pictures], desc="trials"):
+        schedule = Schedule(epochs=args.epochs, seed=args.seed)
+        row, pictures[name] = run_trial(name, TRIALS[name], dataset, source, schedule, inputs, labels)
+        rows.append(row)
+        write(path, rows, pictures)
+    draw(path, inputs["clean"][:PICTURES])
+    return {"dataset": dataset.name, "split": "validation", "results": rows}
+
+
+def read_finished(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and pictures of the trials done already; DataError when the two files do not belong together."""
+    if not path.exists():
+        return [], {}
+    try:
+        rows = json.loads(path.read_text())["results"]
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+            pictures = {row["trial"]: stored[row["trial"]] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a search's results ({error}); move it away to start afresh") from error
+    return rows, pictures
+
+
+def write(path: Path, rows: list[dict[str, Any]], pictures: dict[str, Any]) -> None:
+    """Pictures first: a row is only ever there with its picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.stem + ".part.npz")
+    np.savez_compressed(part, **pictures)
+    part.replace(path.with_suffix(".npz"))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"split": "validation", "evidence": "measured", "results": rows}, indent=1) + "\n")
+    part.replace(path)
+
+
+def draw(path: Path, originals: Tensor) -> None:
+    """The pictures (PNG) and the table (Markdown) beside the results."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows, pictures = read_finished(path)
+    strips = {"input": (originals * 255).numpy()} | {row["trial"]: pictures[row["trial"]] for row in rows}
+    figure, panels = plt.subplots(len(strips), 1, figsize=(9, 0.8 * len(strips)), squeeze=False)
+    for panel, (name, images) in zip(panels[:, 0], strips.items(), strict=True):
+        strip = np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1).squeeze()  # [H, PICTURES*W(, 3)]
+        panel.imshow(strip.astype(np.uint8), cmap="gray", vmin=0, vmax=255)
+        panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        panel.set_xticks([])
+        panel.set_yticks([])
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+    path.with_suffix(".md").write_text(table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Accuracy of the chosen class, %, for each trial and score."""
+    lines = ["| trial | score | clean | noise | FGSM on M_s | iFGSM on M_s |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        for score, accuracy in row["accuracy"].items():
+            cells = " | ".join(f"{100 * accuracy[kind]:.1f}" for kind in ("clean", "noise", "fgsm", "ifgsm"))
+            lines.append(f"| {row['trial']} | {score} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m puvae_rt.training.search", description=__doc__)
+    p.add_argument("--dataset", default="mnist", help="as for puvae_rt.train (default: mnist)")
+    p.add_argument("--data", type=Path, help="as for puvae_rt.train")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="where puvae_rt.train left M_s (default: runs)")
+    p.add_argument("--out", type=Path, default=Path("results"), help="(default: results)")
+    p.add_argument("--images", type=int, default=10_000, help="training images of a trial (default: %(default)s)")
+    p.add_argument("--epochs", type=int, default=4, help="of a trial (default: %(default)s)")
+    p.add_argument("--validation", type=int, default=1000, help="validation images (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--json", action="store_true", help="print the results as JSON")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        results = search(args)
+    except PuvaeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on behind the finished trials", file=sys.stderr)
+        return 130
+    print(json.dumps(results, indent=2) if args.json else table(results["results"]), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
