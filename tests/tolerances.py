@@ -18,3 +18,14 @@ TOY_GRAPH = 1e-6
 TOY_GRAPH_SUM = 1e-5
 # One of 256 gray levels, and its rounding.
 ONE_LEVEL = 1.01 / 255
+# Success of two implementations of one attack: two of the hundred images (the promise: 2 points).
+ATTACK_SUCCESS = 0.02 + 1e-9
+# One float32 addition and clipping of pixels in [0,1].
+PIXEL_ATOL = 1e-6
+# A KL of about 100 nats, the sum of 32 float32 terms out of activations in another order.
+EXACT_KL_RELATIVE = 1e-5
+
+# MNIST's faintest edge pixels (below a tenth) fall away when a digit is cut out, and its mass may shift by rounding.
+FAINT_EDGE = 0.11
+# A digit filmed at an angle of up to 7 degrees against its flat image, median RMS; two digits of one class differ by .25.
+CAMERA_DIGIT_RMS = 0.16
