@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from puvae_rt.robustness.constants import IFGSM_STEP_SHARE, IFGSM_STEPS
+from puvae_rt.robustness.descent import Adam
 
 Model = Callable[[Tensor], Tensor]
 
@@ -21,6 +22,10 @@ CW_ITERATIONS = 100
 CW_SEARCHES = 5
 CW_LEARNING_RATE = 0.05
 CW_START_C = 1.0
+CW_GROWTH = 10.0  # of c until a descent succeeds
+CW_CHECK_EVERY = 10  # iterations
+CW_FALLING = 0.9999  # a loss above this share of the one checked before has stopped falling
+CW_BOX = 1 - 1e-6  # pixels of 0 and 1 have no finite arctanh
 
 
 def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
@@ -77,31 +82,54 @@ def carlini_wagner_l2(
 
     Images for which no adversarial example was found come back unchanged.
     """
-    w_start = torch.atanh((2 * x - 1) * (1 - 1e-6))
     low, high = torch.zeros(len(x)), torch.full((len(x),), float("inf"))
     c = torch.full((len(x),), CW_START_C)
     best, best_l2 = x.clone(), torch.full((len(x),), float("inf"))
-    onehot = F.one_hot(labels, model(x[:1]).shape[1]).bool()
     for _ in range(searches):
-        w = w_start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([w], lr=CW_LEARNING_RATE)
-        found = torch.zeros(len(x), dtype=torch.bool)
-        for _ in range(iterations):
-            candidate = 0.5 * (torch.tanh(w) + 1)
-            logits = model(candidate)
-            own, other = logits[onehot], logits.masked_fill(onehot, float("-inf")).amax(1)
-            margin = (other - own) if targeted else (own - other)
-            l2 = (candidate - x).square().sum(dim=(1, 2, 3))
-            optimizer.zero_grad()
-            (l2 + c * margin.clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                success = margin < 0
-                found |= success
-                better = success & (l2 < best_l2)
-                best_l2 = torch.where(better, l2, best_l2)
-                best[better] = candidate[better]
-            optimizer.step()
-        high = torch.where(found, torch.minimum(high, c), high)
-        low = torch.where(found, low, torch.maximum(low, c))
-        c = torch.where(high.isinf(), c * 10, (low + high) / 2)
-    return best.detach()
+        found, l2 = _cw_descent(model, x, labels, c, targeted, iterations)
+        success = l2.isfinite()
+        better = l2 < best_l2
+        best[better], best_l2[better] = found[better], l2[better]
+        high = torch.where(success, torch.minimum(high, c), high)
+        low = torch.where(success, low, torch.maximum(low, c))
+        c = torch.where(high.isinf(), c * CW_GROWTH, (low + high) / 2)
+    return best
+
+
+def _cw_descent(
+    model: Model, x: Tensor, labels: Tensor, c: Tensor, targeted: bool, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """One descent for each image's c: the closest adversarial images met, and their squared distances (inf: none).
+
+    An image whose loss has stopped falling leaves the batch, as in the authors' code ("abort early").
+    """
+    best, best_l2 = x.clone(), torch.full((len(x),), float("inf"))
+    active = torch.arange(len(x))
+    w = torch.atanh((2 * x - 1) * CW_BOX)
+    adam = Adam(w, CW_LEARNING_RATE)
+    checked = torch.full((len(x),), float("inf"))
+    for step in range(1, iterations + 1):
+        w.requires_grad_()
+        candidate = 0.5 * (torch.tanh(w) + 1)
+        margin = _margin(model(candidate), labels[active], targeted)
+        l2 = (candidate - x[active]).square().sum(dim=(1, 2, 3))
+        loss = l2 + c[active] * margin.clamp(min=0)
+        (gradient,) = torch.autograd.grad(loss.sum(), w)
+        better = (margin < 0) & (l2 < best_l2[active])
+        best[active[better]], best_l2[active[better]] = candidate.detach()[better], l2.detach()[better]
+        w = adam.step(w, gradient)
+        if step % CW_CHECK_EVERY == 0:
+            falling = loss.detach() < CW_FALLING * checked[active]
+            checked[active] = loss.detach()
+            active, w = active[falling], w[falling]
+            adam.keep(falling)
+            if not len(active):
+                break
+    return best, best_l2
+
+
+def _margin(logits: Tensor, labels: Tensor, targeted: bool) -> Tensor:
+    """How far the attack is from its goal: negative once the image is adversarial, [N]."""
+    onehot = F.one_hot(labels, logits.shape[1]).bool()
+    own, other = logits[onehot], logits.masked_fill(onehot, float("-inf")).amax(1)
+    return other - own if targeted else own - other

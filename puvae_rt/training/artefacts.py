@@ -13,11 +13,13 @@ from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.classifiers import ARCHITECTURES, classifier
+from puvae_rt.models.gan import Generator
+from puvae_rt.models.magnet import reformer
 from puvae_rt.models.puvae import PuVAE, Ranks
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 FORMAT = 1
-PUVAE, CLASSIFIER = "puvae", "classifier"
+PUVAE, CLASSIFIER, REFORMER, GENERATOR = "puvae", "classifier", "reformer", "generator"
 
 
 def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
@@ -41,6 +43,11 @@ def save_classifier(path: Path, model: nn.Module, architecture: str, dataset: Da
     save_tensors(path, model.state_dict(), describe(dataset, CLASSIFIER) | {"architecture": architecture} | history)
 
 
+def save_network(path: Path, model: nn.Module, kind: str, dataset: Dataset, history: dict[str, Any]) -> None:
+    """A network that its `kind` (REFORMER, GENERATOR) and image shape describe in full."""
+    save_tensors(path, model.state_dict(), describe(dataset, kind) | history)
+
+
 def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
     """The model in evaluation mode, and its metadata.
 
@@ -59,6 +66,22 @@ def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if meta.get("architecture") not in ARCHITECTURES:
         raise CheckpointError(f"{path}: architecture {meta.get('architecture')!r}; expected {', '.join(ARCHITECTURES)}")
     model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]))
+    _fill(path, model, tensors)
+    return model, meta
+
+
+def load_reformer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """As `load_puvae`, for MagNet's reformer."""
+    tensors, meta = _load(path, REFORMER)
+    model = reformer(_contract(meta))
+    _fill(path, model, tensors)
+    return model, meta
+
+
+def load_generator(path: Path) -> tuple[Generator, dict[str, Any]]:
+    """As `load_puvae`, for Defense-GAN's generator."""
+    tensors, meta = _load(path, GENERATOR)
+    model = Generator(_contract(meta))
     _fill(path, model, tensors)
     return model, meta
 

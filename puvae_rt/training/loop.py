@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,13 @@ WARM_UP = 0.05  # of all steps
 
 Metrics = dict[str, float]
 Progress = Callable[[int, int, Metrics], None]
+
+
+class AdamSettings(NamedTuple):
+    """What a schedule leaves open. `decay`: warm-up and cosine decay; else the learning rate stays as it is."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: bool = True
 
 
 class Task(Protocol):
@@ -55,6 +62,7 @@ def fit(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    adam: AdamSettings = AdamSettings(),
 ) -> list[Metrics]:
     """Trains `task.module` in place and returns its curve.
 
@@ -66,7 +74,7 @@ def fit(
     """
     identity = identity | {"schedule": asdict(schedule)}
     task.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
-    optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, fused=True)
+    optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, betas=adam.betas, fused=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         step, curve = _resume(task, optimizer, checkpoint, identity)
@@ -74,7 +82,8 @@ def fit(
         task.module.train()
         saved = time.monotonic()
         while step < total:
-            metrics = _step(task, split, schedule, optimizer, step, total)
+            rate = learning_rate(step, total, schedule.learning_rate) if adam.decay else schedule.learning_rate
+            metrics = _step(task, split, schedule, optimizer, step, rate)
             step += 1
             if step % LOG_EVERY == 0 or step == total:
                 curve.append({"step": step} | metrics)
@@ -91,10 +100,10 @@ def fit(
 
 
 def _step(
-    task: Task, split: Split, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, total: int
+    task: Task, split: Split, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, rate: float
 ) -> Metrics:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, total, schedule.learning_rate)
+        group["lr"] = rate
     batch, replay = divmod(step, schedule.replays)
     index = _batch_index(len(split), schedule, batch)
     x, y = (torch.from_numpy(a) for a in split.batch(index))

@@ -1,0 +1,82 @@
+"""Defense-GAN: the generated image closest to the input, found by gradient descent from random codes.
+
+Samangouei et al. 2018. L steps of momentum descent on the mean squared error from R codes z0 ~ N(0, 1/128) for
+each image, all R*N together; as in the authors' code, the rate falls to a tenth for the last fifth of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from puvae_rt.errors import ContractError
+from puvae_rt.models.gan import LATENT, Generator
+
+LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
+MAX_CODES = 2560  # descended at once: a mini-batch of 128 with R = 20, about 1 GB
+
+
+@dataclass(frozen=True)
+class Search:
+    """Defense-GAN's settings; the defaults are the paper's."""
+
+    steps: int = 200  # L
+    restarts: int = 20  # R
+    rate: float = 10.0
+    momentum: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ContractError(f"{name}={getattr(self, name)}: expected at least 1 (--gan-{name})")
+        if not 0 < self.rate < float("inf") or not 0 <= self.momentum < 1:
+            raise ContractError(f"rate={self.rate}, momentum={self.momentum}: expected rate > 0, 0 <= momentum < 1")
+
+
+class DefenseGan:
+    """The generator's best reconstruction of each image; an `Anytime` defence."""
+
+    def __init__(self, generator: Generator, search: Search = Search()) -> None:
+        self.generator, self.search = generator.eval(), search
+
+    def purify(self, images: Tensor) -> Tensor:
+        together = max(1, MAX_CODES // self.search.restarts)
+        return torch.cat([self._last(part) for part in torch.split(images, together)])
+
+    def anytime(self, images: Tensor) -> Iterator[Tensor]:
+        """The closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""
+        search, n = self.search, len(images)
+        generator = torch.Generator().manual_seed(search.seed)
+        z = torch.randn(n * search.restarts, LATENT, generator=generator) * LATENT**-0.5  # [N*R,128]
+        copies = images.repeat_interleave(search.restarts, dim=0)
+        velocity = torch.zeros_like(z)
+        best, best_error = images.clone(), torch.full((n,), float("inf"))
+        for step in range(search.steps):
+            generated, error, gradient = self._descend(z, copies)
+            error, winner = error.view(n, -1).min(dim=1)  # over the restarts
+            chosen = generated.view(n, -1, *images.shape[1:])[torch.arange(n), winner]
+            better = error < best_error
+            best = torch.where(better[:, None, None, None], chosen, best)
+            best_error = torch.where(better, error, best_error)
+            rate = search.rate * (LAST_RATE if step >= LAST_PART * search.steps else 1)
+            velocity = search.momentum * velocity - rate * gradient
+            z = z + velocity
+            yield best
+
+    def _descend(self, z: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Generated images, their mean squared errors [N*R], and the errors' gradient at z."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            generated = self.generator(z)
+            error = (generated - images).square().mean(dim=(1, 2, 3))
+            (gradient,) = torch.autograd.grad(error.sum(), z)
+        return generated.detach(), error.detach(), gradient
+
+    def _last(self, images: Tensor) -> Tensor:
+        for best in self.anytime(images):
+            result = best
+        return result

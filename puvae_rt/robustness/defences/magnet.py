@@ -1,0 +1,19 @@
+"""MagNet: the reformer's output replaces the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from puvae_rt.robustness.defences.protocol import CHUNK
+
+
+class MagNet:
+    """`reformer`: images [N,C,H,W] in [0,1] -> the same."""
+
+    def __init__(self, reformer: nn.Module) -> None:
+        self.reformer = reformer.eval()
+
+    @torch.no_grad()
+    def purify(self, images: Tensor) -> Tensor:
+        return torch.cat([self.reformer(part) for part in torch.split(images, CHUNK)])

@@ -1,0 +1,112 @@
+"""Training tasks of the defences that PuVAE is compared with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.models.gan import LATENT, Critic, Generator
+from puvae_rt.models.magnet import reformer_of
+from puvae_rt.robustness.attacks import Model, fgsm
+from puvae_rt.training.loop import Metrics
+
+PENALTY = 10.0  # weight of the gradient penalty
+CRITIC_STEPS = 5  # for each step of the generator
+
+
+class AdversarialTask:
+    """Half of the loss on clean images, half on FGSM examples of the undefended classifier M_t (`attacked`)."""
+
+    def __init__(self, module: nn.Module, attacked: Model, epsilon: float) -> None:
+        self.module, self.attacked, self.epsilon = module, attacked, epsilon
+        self.state: dict[str, Tensor] = {}
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        adversarial = fgsm(self.attacked, x, y, self.epsilon)
+        clean, hard = self.module(torch.cat([x, adversarial])).chunk(2)
+        loss = 0.5 * (F.cross_entropy(clean, y) + F.cross_entropy(hard, y))
+        return loss, {
+            "loss": loss.item(),
+            "accuracy": (clean.argmax(1) == y).float().mean().item(),
+            "attacked": (hard.argmax(1) == y).float().mean().item(),
+        }
+
+    def after_backward(self) -> None:
+        pass
+
+
+class ReformerTask:
+    """MagNet: the mean squared error of the reformed noisy image to the clean one."""
+
+    def __init__(self, module: nn.Module, contract: ImageContract) -> None:
+        self.module, self.noise = module, reformer_of(contract).noise
+        self.state: dict[str, Tensor] = {}
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        noisy = (x + self.noise * torch.randn_like(x)).clamp(0, 1)
+        loss = F.mse_loss(self.module(noisy), x)
+        return loss, {"loss": loss.item()}
+
+    def after_backward(self) -> None:
+        pass
+
+
+class Gan(nn.Module):
+    """Both networks of a WGAN-GP training."""
+
+    def __init__(self, contract: ImageContract) -> None:
+        super().__init__()
+        self.generator, self.critic = Generator(contract), Critic(contract)
+
+
+class GanTask:
+    """WGAN-GP: `CRITIC_STEPS` mini-batches train the critic, then one the generator.
+
+    One Adam serves both: it keeps moments and a step count for each parameter and skips those without a gradient,
+    so it is two optimisers as soon as each loss reaches one network only.
+    """
+
+    def __init__(self, module: Gan) -> None:
+        self.module = module
+        self.state: dict[str, Tensor] = {"turn": torch.zeros((), dtype=torch.long), "last": torch.zeros(3)}
+
+    def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        generating = int(self.state["turn"]) % (CRITIC_STEPS + 1) == CRITIC_STEPS
+        self.state["turn"] = self.state["turn"] + 1
+        self.module.critic.requires_grad_(not generating)
+        self.module.generator.requires_grad_(generating)
+        loss = self._generator_loss(len(x)) if generating else self._critic_loss(x)
+        names = ("distance", "penalty", "generator")
+        return loss, dict(zip(names, self.state["last"].tolist(), strict=True))
+
+    def after_backward(self) -> None:
+        pass
+
+    def _generator_loss(self, count: int) -> Tensor:
+        loss = -self.module.critic(self._generate(count)).mean()
+        self._note(2, loss)
+        return loss
+
+    def _critic_loss(self, real: Tensor) -> Tensor:
+        fake = self._generate(len(real)).detach()
+        on_real, on_fake = self.module.critic(torch.cat([real, fake])).chunk(2)
+        distance = on_real.mean() - on_fake.mean()  # estimates the Wasserstein distance
+        penalty = self._gradient_penalty(real, fake)
+        self._note(0, distance)
+        self._note(1, penalty)
+        return -distance + PENALTY * penalty
+
+    def _gradient_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Mean squared excess of the critic's slope over 1, between real and generated images."""
+        between = torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1)).requires_grad_()
+        (slope,) = torch.autograd.grad(self.module.critic(between).sum(), between, create_graph=True)
+        return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+    def _generate(self, count: int) -> Tensor:
+        return self.module.generator(torch.randn(count, LATENT))  # type: ignore[no-any-return]
+
+    def _note(self, place: int, value: Tensor) -> None:
+        """Every step reports every metric: a curve has one set of names."""
+        self.state["last"] = self.state["last"].index_fill(0, torch.tensor(place), value.item())
