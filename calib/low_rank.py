@@ -8,7 +8,6 @@ singular vectors of W itself. A short training in factored form closes the rest.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from puvae_rt.command import run_command
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, load_dataset
-from puvae_rt.errors import ContractError, PuvaeError
+from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE, Ranks
 from puvae_rt.models.spec import HIDDEN
-from puvae_rt.train import Stage, train_stage
 from puvae_rt.training.artefacts import load_classifier, load_puvae, save_puvae
 from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule
 from puvae_rt.training.selection import projection_accuracy
+from puvae_rt.training.stages import Stage, train_stage
 from puvae_rt.training.tasks import PuvaeTask, random_noise
 
 SHIPPED_RANKS = Ranks(fc1=48, fc2=96)  # 7 MB of weights for MNIST
@@ -62,7 +62,7 @@ def _activations(model: PuVAE, images: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs of FC1's image half and of FC2 (a random class for each image), [N, HIDDEN] each."""
     noisy = images.clone()
     noisy[::2] = (noisy[::2] + random_noise(noisy[::2], NOISE)).clamp(0, 1)
-    features = torch.cat([model.features(part) for part in noisy.split(CHUNK)])
+    features = torch.cat([model.features(part) for part in torch.split(noisy, CHUNK)])
     classes = torch.randint(model.classes, (len(images),))
     return features, model.fc2(relu(features + model.fc1_label.weight.T[classes]))
 
@@ -120,21 +120,13 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def show(summary: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {100 * value:.2f}%" for name, value in summary["accuracy"].items())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    try:
-        summary = run(args)
-    except PuvaeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    if args.json:
-        print(json.dumps(summary, indent=2))
-    else:
-        print("  ".join(f"{name} {100 * value:.2f}%" for name, value in summary["accuracy"].items()))
-    return 0
+    return run_command(lambda: run(args), show, args.json, "the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

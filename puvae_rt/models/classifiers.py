@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import nn
 
 from puvae_rt.contract import ImageContract
-
-
-class Conv(NamedTuple):
-    channels: int
-    kernel: int
-    stride: int
-
-
-class Architecture(NamedTuple):
-    convs: tuple[Conv, ...]
-    dropout: float  # before each fully connected block
-    hidden: tuple[tuple[int, float], ...]  # (units, dropout after them)
-
-
-CONV_DROPOUT, FC_DROPOUT = 0.25, 0.5
-ARCHITECTURES = {
-    "A": Architecture((Conv(64, 5, 1), Conv(64, 5, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
-    "B": Architecture((Conv(128, 3, 1), Conv(64, 3, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
-    "C": Architecture(
-        (Conv(64, 5, 1), Conv(128, 5, 1), Conv(256, 5, 2)), CONV_DROPOUT, ((512, FC_DROPOUT), (256, 0.0))
-    ),
-    "D": Architecture((Conv(128, 3, 1), Conv(256, 3, 1), Conv(512, 3, 2)), CONV_DROPOUT, ((512, FC_DROPOUT),)),
-}
+from puvae_rt.models.spec import ARCHITECTURES
 
 
 def classifier(name: str, contract: ImageContract, classes: int) -> nn.Sequential:

@@ -87,7 +87,7 @@ class PuVAE(nn.Module):
         super().__init__()
         self.contract, self.classes, self.ranks = contract, classes, ranks
         features = WIDTH * contract.height * contract.width
-        self.trunk = DilatedTrunk(contract.channels)
+        self.trunk: nn.Module = DilatedTrunk(contract.channels)
         self.fc1_image = linear(features, HIDDEN, ranks.fc1)
         self.fc1_label = nn.Linear(classes, HIDDEN, bias=False)
         self.fc2 = linear(HIDDEN, HIDDEN, ranks.fc2)

@@ -1,6 +1,8 @@
-"""The numbers of Table 1, shared by the PyTorch model and the exporter (which does not need PyTorch)."""
+"""The numbers of the paper's tables of layers, shared by the PyTorch models and the exporter (which needs none)."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 WIDTH = 32  # channels of every hidden convolution
 KERNEL = 7
@@ -16,3 +18,26 @@ def output_paddings(side: int) -> tuple[int, int, int]:
     if side not in SIDES:
         raise ValueError(f"image side {side}: PuVAE is defined for {SIDES} pixels; resize the images")
     return (0, 1, 1) if side == 28 else (1, 1, 1)
+
+
+class Conv(NamedTuple):
+    channels: int
+    kernel: int
+    stride: int
+
+
+class Architecture(NamedTuple):
+    convs: tuple[Conv, ...]
+    dropout: float  # before each fully connected block
+    hidden: tuple[tuple[int, float], ...]  # (units, dropout after them)
+
+
+CONV_DROPOUT, FC_DROPOUT = 0.25, 0.5
+ARCHITECTURES = {
+    "A": Architecture((Conv(64, 5, 1), Conv(64, 5, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
+    "B": Architecture((Conv(128, 3, 1), Conv(64, 3, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
+    "C": Architecture(
+        (Conv(64, 5, 1), Conv(128, 5, 1), Conv(256, 5, 2)), CONV_DROPOUT, ((512, FC_DROPOUT), (256, 0.0))
+    ),
+    "D": Architecture((Conv(128, 3, 1), Conv(256, 3, 1), Conv(512, 3, 2)), CONV_DROPOUT, ((512, FC_DROPOUT),)),
+}

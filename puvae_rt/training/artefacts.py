@@ -12,10 +12,11 @@ from torch import nn
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset
 from puvae_rt.errors import CheckpointError
-from puvae_rt.models.classifiers import ARCHITECTURES, classifier
+from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.gan import Generator
 from puvae_rt.models.magnet import reformer
 from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 FORMAT = 1

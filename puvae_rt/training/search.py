@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from puvae_rt.command import run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
-from puvae_rt.errors import DataError, PuvaeError
+from puvae_rt.errors import DataError
 from puvae_rt.models.puvae import PuVAE, Ranks
 from puvae_rt.models.spec import HIDDEN
 from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
@@ -163,7 +164,7 @@ def draw(path: Path, originals: Tensor) -> None:
     figure.tight_layout()
     figure.savefig(path.with_suffix(".png"), dpi=110)
     plt.close(figure)
-    path.with_suffix(".md").write_text(table(rows))
+    path.with_suffix(".md").write_text(table(rows) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -173,7 +174,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for score, accuracy in row["accuracy"].items():
             cells = " | ".join(f"{100 * accuracy[kind]:.1f}" for kind in ("clean", "noise", "fgsm", "ifgsm"))
             lines.append(f"| {row['trial']} | {score} | {cells} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,16 +193,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    try:
-        results = search(args)
-    except PuvaeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on behind the finished trials", file=sys.stderr)
-        return 130
-    print(json.dumps(results, indent=2) if args.json else table(results["results"]), end="")
-    return 0
+    hint = "the same command goes on behind the finished trials"
+    return run_command(lambda: search(args), lambda found: table(found["results"]), args.json, hint)
 
 
 if __name__ == "__main__":

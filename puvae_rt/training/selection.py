@@ -45,7 +45,7 @@ def tune_score(model: PuVAE, split: Split, seed: int = 0) -> tuple[Score, list[d
     for column, level in enumerate(NOISE_LEVELS):
         noise = torch.randn(images.shape, generator=generator).sign()
         noisy = (images + level * noise).clamp(0, 1)
-        for part, truth in zip(noisy.split(CHUNK), labels.split(CHUNK), strict=True):
+        for part, truth in zip(torch.split(noisy, CHUNK), torch.split(labels, CHUNK), strict=True):
             candidates, kl = model.project(part)
             for row, score in enumerate(scores):
                 chosen = selection_scores(part, candidates, kl, score).argmin(dim=1)

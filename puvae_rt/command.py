@@ -1,0 +1,35 @@
+"""What every command does round its work: errors in one line, JSON or text, exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from puvae_rt.errors import PuvaeError
+
+FAILED, INTERRUPTED = 2, 130
+EXTRAS = {"torch": "train", "matplotlib": "train", "tensorrt_rtx": "rtx"}  # module -> extra that installs it
+
+
+def run_command(work: Callable[[], Any], show: Callable[[Any], str], as_json: bool, hint: str = "") -> int:
+    """Prints `work()` as JSON or as `show` words it, and returns the exit code; `hint` is printed after Ctrl-C."""
+    try:
+        result = work()
+    except PuvaeError as error:
+        return _fail(f"error: {error}", FAILED)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        extra = EXTRAS[error.name]
+        return _fail(f"error: {error.name} is not installed; python -m pip install 'puvae-rt[{extra}]'", FAILED)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted{': ' if hint else ''}{hint}", INTERRUPTED)
+    print(json.dumps(result, indent=2) if as_json else show(result))
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

@@ -1,0 +1,150 @@
+"""The stages of a training: source classifier, target classifiers, PuVAE; each resumes, and is skipped once done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from puvae_rt.contract import Score
+from puvae_rt.data import Dataset, Split, load_dataset
+from puvae_rt.errors import CheckpointError
+from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.training.artefacts import load_classifier, load_puvae, save_classifier, save_puvae
+from puvae_rt.training.curves import draw_curves
+from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
+from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, SOURCE, Recipe, Schedule
+from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
+from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
+
+SUMMARY_FILE = "training.json"
+
+
+class Stage(NamedTuple):
+    """One model's files in the output folder."""
+
+    folder: Path
+    name: str
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{self.name}.checkpoint.safetensors"
+
+    @property
+    def curve(self) -> Path:
+        return self.folder / f"{self.name}.png"
+
+
+def train_stage(
+    stage: Stage,
+    task: Task,
+    split: Split,
+    schedule: Schedule,
+    identity: dict[str, Any],
+    adam: AdamSettings = AdamSettings(),
+) -> None:
+    """Trains with a progress bar and checkpoints, and draws the curve."""
+    with tqdm(desc=stage.name, unit="step", mininterval=1.0) as bar:
+
+        def progress(step: int, total: int, metrics: Metrics) -> None:
+            bar.total = total
+            bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
+            bar.update(step - bar.n)
+
+        curve = fit(task, split, schedule, identity, stage.checkpoint, progress, adam=adam)
+    draw_curves(curve, stage.name, stage.curve)
+
+
+def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
+    """The classifier of this stage, trained now or read back."""
+    history = {"schedule": asdict(schedule)}
+    if not stage.weights.exists():
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
+        identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
+        train_stage(stage, ClassifierTask(model), dataset.train, schedule, identity)
+        save_classifier(stage.weights, model, architecture, dataset, history)
+    model, meta = load_classifier(stage.weights)
+    require_same(stage, meta, history | {"architecture": architecture})
+    return model
+
+
+def train_puvae(
+    stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule
+) -> tuple[PuVAE, Score]:
+    """PuVAE and its selection score, trained and tuned now or read back."""
+    history = {"recipe": asdict(recipe), "schedule": asdict(schedule)}
+    if not stage.weights.exists():
+        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes)))
+        identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
+        train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
+        score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
+        save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
+    model, meta = load_puvae(stage.weights)
+    require_same(stage, meta, history)
+    return model, Score(**meta["score"])
+
+
+def seeded(seed: int, make: Callable[[], Any]) -> Any:
+    """`make()` with PyTorch's generator seeded, and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def require_same(stage: Stage, meta: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = sorted(k for k, v in wanted.items() if meta.get(k) != json.loads(json.dumps(v)))
+    if differing:
+        raise CheckpointError(f"{stage.weights}: trained with other {', '.join(differing)}; choose another --out")
+
+
+class Settings(NamedTuple):
+    """What `python -m puvae_rt.train` was asked for; None is the default of the recipes."""
+
+    dataset: str = "mnist"
+    data: Path | None = None
+    out: Path = Path("runs")
+    recipe: str = "ours"
+    targets: Sequence[str] = ("A",)
+    epochs: int | None = None
+    classifier_epochs: int | None = None
+    batch: int = PUVAE_SCHEDULE.batch
+    limit: int | None = None
+
+
+def train_dataset(settings: Settings) -> dict[str, Any]:
+    """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json."""
+    s = settings
+    dataset = load_dataset(s.dataset, s.data)
+    if s.limit:
+        dataset = replace(dataset, train=dataset.train.head(s.limit))
+    folder = s.out / dataset.name
+    folder.mkdir(parents=True, exist_ok=True)
+    schedule = replace(CLASSIFIER_SCHEDULE, epochs=s.classifier_epochs or CLASSIFIER_SCHEDULE.epochs)
+    source_schedule = replace(schedule, seed=SOURCE.seed)
+    source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule)
+    results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
+    for architecture in s.targets:
+        name = f"classifier_{architecture.lower()}"
+        target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
+        results[name] = {"accuracy": accuracy(target, dataset.validation)}
+    schedule = replace(PUVAE_SCHEDULE, epochs=s.epochs or PUVAE_SCHEDULE.epochs, batch=s.batch)
+    recipe = RECIPES[s.recipe]
+    vae, score = train_puvae(Stage(folder, f"puvae_{recipe.name}"), source, dataset, recipe, schedule)
+    results[f"puvae_{recipe.name}"] = {
+        "accuracy": projection_accuracy(vae, dataset.validation, score),
+        "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
+    }
+    summary = {"dataset": dataset.name, "split": "validation", "results": results}
+    (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
