@@ -44,7 +44,7 @@ def _tables(graph: Graph) -> tuple[NodeProto, NodeProto]:
 
 
 def _gemms_between(graph: Graph, first: NodeProto, second: NodeProto) -> list[NodeProto]:
-    gemms = []
+    gemms: list[NodeProto] = []
     for node in walk_single(graph, first.output[0]):
         if node is second:
             return gemms

@@ -3,6 +3,8 @@ is free when the layer's own order has the channel last too: a permutation of it
 
 from __future__ import annotations
 
+from onnx import NodeProto
+
 from export.graph import Graph
 from export.passes.patterns import absent
 
@@ -40,14 +42,33 @@ def channels_last_decoder(graph: Graph) -> None:
     deconv = next(iter(graph.of_type("ConvTranspose")), None)
     reshape = graph.producer(deconv.input[0]) if deconv is not None else None
     relu = graph.producer(reshape.input[0]) if reshape is not None else None
-    gemm = graph.producer(relu.input[0]) if relu is not None else None
-    if deconv is None or reshape is None or gemm is None or gemm.op_type != "Gemm":
-        raise absent("channels_last_decoder", "Gemm, Relu, Reshape before the first transposed convolution")
+    if deconv is None or reshape is None or relu is None or relu.op_type != "Relu":
+        raise absent("channels_last_decoder", "Relu, Reshape before the first transposed convolution")
+    gemm, table = _layer_before(graph, relu)
     _, channels, height, width = (int(side) for side in graph.value(reshape.input[1]))
     for i in range(1, len(gemm.input)):
-        rows = graph.value(gemm.input[i])  # [c*h*w, ...]
-        last = rows.reshape(channels, height * width, -1).swapaxes(0, 1).reshape(rows.shape)
-        gemm.input[i] = graph.constant(f"{gemm.input[i]}.channels_last", last)
+        gemm.input[i] = _channels_last(graph, gemm.input[i], channels, axis=0)  # [c*h*w, ...]
+    if table is not None:
+        table.input[1] = _channels_last(graph, table.input[1], channels, axis=2)  # [1, K, c*h*w]
     graph.remove(reshape)
     grid = graph.reshape(reshape.input[0], (-1, height, width, channels), "decoder.grid.channels_last")
     graph.op("Transpose", [grid], reshape.output[0], perm=TO_FIRST)
+
+
+def _layer_before(graph: Graph, relu: NodeProto) -> tuple[NodeProto, NodeProto | None]:
+    """The Gemm under `relu`, and the Add of a label table between them where there is one."""
+    node, table = graph.producer(relu.input[0]), None
+    while node is not None and node.op_type in ("Reshape", "Add"):
+        table = node if node.op_type == "Add" else table
+        node = graph.producer(node.input[0])
+    if node is None or node.op_type != "Gemm" or (table is not None and graph.value(table.input[1]).ndim != 3):
+        raise absent("channels_last_decoder", "Gemm (and label table) before the Relu")
+    return node, table
+
+
+def _channels_last(graph: Graph, name: str, channels: int, axis: int) -> str:
+    """The constant with `axis` in the order (pixel, channel) instead of (channel, pixel)."""
+    value = graph.value(name)
+    before, after = value.shape[:axis], value.shape[axis + 1 :]
+    last = value.reshape(*before, channels, -1, *after).swapaxes(axis, axis + 1).reshape(value.shape)
+    return graph.constant(f"{name}.channels_last", last, value.dtype)

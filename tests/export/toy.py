@@ -1,0 +1,81 @@
+"""PuVAE weights drawn at random, and graphs run in ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from safetensors.numpy import save_file
+
+from export.graph import Graph
+from export.weights import Ranks, Weights, expected_shapes
+from puvae_rt.contract import IMAGE, NOISE, ImageContract, Score
+from puvae_rt.models.spec import LATENT
+
+GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
+THIN = Ranks(fc1=8)  # keeps the tests fast; what the shipped model has, in small
+Feeds = dict[str, np.ndarray]
+
+
+def random_weights(
+    contract: ImageContract = GRAY, classes: int = 3, ranks: Ranks = THIN, score: Score = Score(), seed: int = 0
+) -> Weights:
+    """Scaled so that every layer keeps its input's variance: projections differ by class and are not saturated."""
+    random = np.random.default_rng(seed)
+    tensors = {
+        name: random.standard_normal(shape, np.float32) * np.float32(_scale(name, shape))
+        for name, shape in expected_shapes(contract, classes, ranks).items()
+    }
+    return Weights("toy", tuple(f"class {i}" for i in range(classes)), contract, score, ranks, tensors, "0" * 64)
+
+
+def _scale(name: str, shape: tuple[int, ...]) -> float:
+    if len(shape) == 1:
+        return 0.1
+    if name == "fc1_label.weight":
+        return 1.0
+    fan_in = shape[0] * 49 / 4 if name.startswith("deconvs") else np.prod(shape[1:])  # stride 2 in both directions
+    return float(np.sqrt(2 / fan_in))
+
+
+def header(weights: Weights, **changes: object) -> dict[str, str]:
+    document = {
+        "format": 1,
+        "kind": "puvae",
+        "model": weights.model,
+        "classes": weights.classes,
+        "contract": asdict(weights.contract) | {"range": [0, 1]},
+        "score": asdict(weights.score),
+        "ranks": asdict(weights.ranks),
+    }
+    return {"puvae": json.dumps(document | changes)}
+
+
+def save_weights(path: Path, weights: Weights, **changes: object) -> Path:
+    """As puvae_rt.train writes them; `changes` go into the header."""
+    save_file(dict(weights.tensors), path, header(weights, **changes))
+    return path
+
+
+def feeds(weights: Weights, count: int, sigma: float = 0.0, seed: int = 1) -> Feeds:
+    random = np.random.default_rng(seed)
+    images = random.random((count, *weights.contract.shape), dtype=np.float32)
+    if sigma == 0:
+        return {IMAGE: images}
+    return {IMAGE: images, NOISE: random.standard_normal((count, len(weights.classes), LATENT), dtype=np.float32)}
+
+
+def head(given: Feeds, count: int) -> Feeds:
+    return {name: value[:count] for name, value in given.items()}
+
+
+def run(graph: Graph, given: Feeds) -> dict[str, np.ndarray]:
+    model = graph.to_model().SerializeToString()
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, given), strict=True))
