@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from zipfile import BadZipFile
 
 import cv2
@@ -57,7 +58,11 @@ def load_samples(path: Path) -> Samples:
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """`frames` frames of a card with a digit; every `hold` frames the card changes."""
+    """A source of `frames` frames of a card with a digit; every `hold` frames the card changes."""
+
+    name: ClassVar[str] = "synthetic"
+    fps: ClassVar[float] = FPS
+    dropped: ClassVar[int] = 0
 
     samples: Samples
     frames: int = 300
@@ -80,6 +85,9 @@ class SyntheticClip:
             for index in range(first, min(first + self.hold, self.frames)):
                 image, box = self._shoot(card, index - first, desk, light, noise, rng)
                 yield Frame(image, index, Truth(int(self.samples.labels[sample]), box))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _shoot(
         self, card: _Card, step: int, desk: Floats, light: Floats, noise: Floats, rng: np.random.Generator

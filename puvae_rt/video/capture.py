@@ -1,0 +1,49 @@
+"""What OpenCV's readers tell, checked: they return zeros and False where other libraries raise."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from puvae_rt.errors import VideoError
+from puvae_rt.video.frames import Pixels
+
+MAX_SIDE = 8192  # pixels; a damaged header may announce anything
+_DEFAULT_FPS, _MAX_FPS = 30.0, 240.0
+
+
+class Capture(Protocol):
+    """The part of cv2.VideoCapture that is used."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def read(self) -> tuple[bool, Any]: ...
+
+    def get(self, key: int) -> float: ...
+
+    def release(self) -> None: ...
+
+
+def announced_fps(capture: Capture) -> float:
+    """Frames per second; 30 where the source does not know."""
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
+
+
+def check_size(capture: Capture, name: str) -> None:
+    """Before anything of that size is decoded."""
+    width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise VideoError(f"{name}: got {width}x{height} pixels, expected sides from 1 to {MAX_SIDE}; scale the video")
+
+
+def checked_frame(image: Any, name: str, index: int) -> Pixels:
+    """A decoded frame as BGR [H,W,3]."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise VideoError(f"{name}: frame {index} is {got}, expected uint8 [H,W,3]; convert the video to 8 bits")
+    if not image.size or max(image.shape) > MAX_SIDE:
+        raise VideoError(f"{name}: frame {index} has shape {image.shape}, expected sides from 1 to {MAX_SIDE}")
+    return image

@@ -1,0 +1,109 @@
+"""What a demo counts while it runs, and says at its end."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from puvae_rt.runtime.latency import PERCENTILES, Summary, summary
+from puvae_rt.video.defence import Outcome
+
+# What stands between a frame and its purified label; attack, drawing and writing belong to the demo.
+DEFENCE_STAGES = ("find", "purify", "classify")
+RECENT = 300  # frames in the figures on the picture
+VERSIONS = ("clean", "attacked", "purified")
+
+
+@dataclass
+class Report:
+    """Counters and latencies; 8 bytes per stage and frame, so that the percentiles are of every frame."""
+
+    frames: int = 0
+    without_digit: int = 0
+    degraded: int = 0
+    judged: int = 0  # frames with a digit and its truth: what the accuracies are shares of
+    _right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0))
+    _attacked: bool = False
+    _stages: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+    _defence: array[float] = field(default_factory=lambda: array("d"))
+    _started: float = field(default_factory=time.perf_counter)
+
+    def add(self, outcome: Outcome | None, truth: int | None) -> None:
+        """One frame; `outcome` is None when no digit was found on it."""
+        self.frames += 1
+        if outcome is None:
+            self.without_digit += 1
+            return
+        self.degraded += outcome.degraded
+        if truth is None:
+            return
+        self.judged += 1
+        self._attacked |= outcome.attacked is not None
+        seen = {"clean": outcome.clean, "attacked": outcome.attacked, "purified": outcome.purified}
+        for version, stage in seen.items():
+            self._right[version] += stage is not None and stage.label == truth
+
+    def time(self, timings_ms: Mapping[str, float]) -> None:
+        """The laps of one frame."""
+        for stage, milliseconds in timings_ms.items():
+            if stage != "total":
+                self._stages[stage].append(milliseconds)
+        if "purify" in timings_ms:
+            self._defence.append(sum(timings_ms[stage] for stage in DEFENCE_STAGES))
+
+    def fps(self) -> float:
+        return self.frames / max(time.perf_counter() - self._started, 1e-9)
+
+    def accuracy(self) -> dict[str, float | None]:
+        """Share of the judged frames; None without ground truth, and for `attacked` without an attack."""
+        measured = {version: self.judged > 0 and (version != "attacked" or self._attacked) for version in VERSIONS}
+        return {v: self._right[v] / self.judged if measured[v] else None for v in VERSIONS}
+
+    def stages_ms(self, recent: bool = False) -> dict[str, Summary]:
+        """Latencies of each stage: of every frame, or of the last `RECENT`."""
+        return {stage: summary(values[-RECENT:] if recent else values) for stage, values in self._stages.items()}
+
+    def latency_ms(self, recent: bool = False) -> Summary:
+        """From a frame in memory to its purified label: `DEFENCE_STAGES` on frames with a digit."""
+        return summary(self._defence[-RECENT:] if recent else self._defence)
+
+    def document(self, dropped: int) -> dict[str, Any]:
+        """The demo's JSON."""
+        return {
+            "frames": self.frames,
+            "fps": round(self.fps(), 3),
+            "accuracy": self.accuracy(),
+            "latency_ms": self.latency_ms(),
+            "dropped": dropped,
+            "degraded": self.degraded,
+            "without_digit": self.without_digit,
+            "judged": self.judged,
+            "stages_ms": self.stages_ms(),
+        }
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """The end of a demo, as text."""
+    rows = {**document["stages_ms"], "frame to label": document["latency_ms"]}
+    lines = [f"{'latency, ms':<16}" + "".join(f"{name.replace('_', '.'):>9}" for name in PERCENTILES)]
+    lines += [f"{name:<16}" + "".join(f"{_milliseconds(row[p]):>9}" for p in PERCENTILES) for name, row in rows.items()]
+    accuracy = "  ".join(f"{name} {_percent(share)}" for name, share in document["accuracy"].items())
+    counts = "  ".join(f"{key.replace('_', ' ')} {document[key]}" for key in ("dropped", "degraded", "without_digit"))
+    lines += [
+        "",
+        f"accuracy          {accuracy}  ({document['judged']} frames with ground truth)",
+        f"frames            {document['frames']} at {document['fps']:.1f} per second  {counts}",
+    ]
+    return "\n".join(lines)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}%"

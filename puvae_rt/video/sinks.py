@@ -1,0 +1,73 @@
+"""Where annotated frames go: an MP4 file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+
+from puvae_rt.errors import VideoError
+from puvae_rt.video.frames import Pixels
+
+_CODEC = "mp4v"  # in every build of OpenCV, unlike H.264
+
+
+class Mp4Writer:
+    """Writes frames of one size to a temporary file beside `path`, which takes its name when it is whole.
+
+    An MP4 file gets its index at the end: it is playable once closed, however early, and leaving a `with` block closes
+    it, an error or an interrupt included. A process that is killed leaves the temporary file and no broken `path`.
+    """
+
+    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        width, height = size
+        if path.suffix.lower() != ".mp4":
+            raise VideoError(f"{path}: got the suffix {path.suffix!r}, expected .mp4")
+        if width % 2 or height % 2:
+            raise VideoError(f"{path}: got frames of {width}x{height}, MPEG-4 takes even sides; crop a row or column")
+        self.path, self.frames, self._size = path, 0, size
+        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VideoError(f"{path}: its folder cannot be made ({error}); choose another") from error
+        self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*_CODEC), fps, size)
+        if not self._writer.isOpened():
+            raise VideoError(f"{path}: cannot be written ({width}x{height}, {fps:g} fps); choose a writable folder")
+
+    def write(self, image: Pixels) -> None:
+        """BGR uint8 [H,W,3] of the size given at construction."""
+        if image.shape != (self._size[1], self._size[0], 3):  # OpenCV would drop it without a word
+            raise VideoError(f"{self.path}: got a frame {image.shape}, expected {(*self._size[::-1], 3)}")
+        self._writer.write(image)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Ends the file; VideoError when less arrived on the disk than was written. Nothing written: no file."""
+        if not self._writer.isOpened():
+            return
+        self._writer.release()
+        try:
+            if self.frames:
+                self._check()
+                self._temporary.replace(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Mp4Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        """OpenCV tells nobody of a full disk."""
+        written = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        stored = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if stored != self.frames:
+            raise VideoError(f"{self.path}: got {stored} frames stored of {self.frames} written; is the disk full?")
