@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from puvae_rt.data import Split
-from puvae_rt.errors import CheckpointError
+from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.training.checkpoint import load_tensors, restore_training_state, save_tensors, training_state
 from puvae_rt.training.recipes import Schedule
 
@@ -71,7 +71,12 @@ def fit(
 
     Raises:
         CheckpointError: the file belongs to a run with another `identity` or schedule.
+        DataError: fewer images than a mini-batch.
     """
+    if len(split) < schedule.batch:
+        raise DataError(
+            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images (--batch)"
+        )
     identity = identity | {"schedule": asdict(schedule)}
     task.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
     optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, betas=adam.betas, fused=True)

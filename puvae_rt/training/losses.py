@@ -32,6 +32,6 @@ def ranking_loss(sse: Tensor) -> Tensor:
 
 
 def wrong_classes(labels: Tensor, classes: int, count: int) -> Tensor:
-    """`count` different wrong classes for each label: [N] -> [N, count], drawn from the global generator."""
+    """`count` different wrong classes for each label, or all there are: [N] -> [N, J], from the global generator."""
     keys = torch.rand(len(labels), classes).scatter_(1, labels[:, None], -1.0)
-    return keys.topk(count, dim=1).indices
+    return keys.topk(min(count, classes - 1), dim=1).indices

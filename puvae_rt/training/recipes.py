@@ -67,6 +67,11 @@ class Architecture(NamedTuple):
 # M_s, which the reconstruction has to convince; its seed keeps it apart from every defended classifier M_t.
 SOURCE = Architecture("B", seed=100)
 CLASSIFIER_SCHEDULE = Schedule(epochs=3)
+BASELINE_SCHEDULES = {
+    "magnet": Schedule(epochs=20, batch=256),
+    "defense_gan": Schedule(epochs=6, batch=50, learning_rate=1e-4),
+    "adv_training": Schedule(epochs=3, seed=7),
+}
 PUVAE_SCHEDULE = Schedule(epochs=8, replays=4)
 
 OURS = Recipe(

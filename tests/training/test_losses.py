@@ -63,3 +63,7 @@ def test_wrong_classes_are_different_and_never_the_label() -> None:
     drawn = wrong_classes(labels, classes=10, count=9)
     for label, row in zip(labels.tolist(), drawn.tolist(), strict=True):
         assert sorted([label, *row]) == list(range(10))
+
+
+def test_few_classes_give_all_their_wrong_ones() -> None:
+    assert wrong_classes(torch.tensor([0, 1, 0]), classes=2, count=3).tolist() == [[1], [0], [1]]

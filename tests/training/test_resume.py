@@ -10,7 +10,7 @@ import torch
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Split
-from puvae_rt.errors import CheckpointError
+from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE, Ranks
 from puvae_rt.training.loop import fit
@@ -47,6 +47,11 @@ def test_resumed_training_is_bit_exact(tmp_path: Path, stop_after: int) -> None:
     for name, value in weights(whole).items():
         assert torch.equal(value, resumed.module.state_dict()[name]), name
     assert curve == resumed_curve
+
+
+def test_fewer_images_than_a_batch_are_refused() -> None:
+    with pytest.raises(DataError, match="32 training images, fewer than a mini-batch of 64"):
+        fit(task(), tiny_split(), Schedule(epochs=1, batch=64), {})
 
 
 def test_training_leaves_the_callers_random_state_alone() -> None:

@@ -1,0 +1,47 @@
+"""`python -m puvae_rt.train` on a tiny dataset: all stages, files, resume, refusal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from puvae_rt.train import main
+from puvae_rt.training.artefacts import load_classifier, load_puvae
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 28x28 images: dark and light."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    labels = np.tile([0, 1], 100)
+    images = (rng.integers(0, 100, (200, 28, 28)) + 120 * labels[:, None, None]).astype(np.uint8)
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:20], y_test=labels[:20])
+    return path
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    base = ["--dataset", "tiny", "--data", str(data), "--out", str(out), "--epochs", "1", "--classifier-epochs", "1"]
+    return [*base, "--batch", "16", "--target", "A", *more]
+
+
+def test_a_dataset_of_ones_own_is_trained_to_the_end(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, tmp_path, "--json")) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert set(summary["results"]) == {"source", "classifier_a", "puvae_ours"}
+    folder = tmp_path / "tiny"
+    assert load_classifier(folder / "classifier_a.safetensors")[1]["architecture"] == "A"
+    _, meta = load_puvae(folder / "puvae_ours.safetensors")
+    assert meta["recipe"]["name"] == "ours" and meta["schedule"]["epochs"] == 1
+    assert (folder / "puvae_ours.png").stat().st_size > 0
+    assert main(command(data, tmp_path)) == 0, "finished stages are read back"
+    assert main(command(data, tmp_path, "--recipe", "paper")) == 0
+    assert main([*command(data, tmp_path)[:-6], "--epochs", "2", "--batch", "16", "--target", "A"]) == 2
+    assert "other schedule" in capsys.readouterr().err
