@@ -11,6 +11,7 @@ from export.graph import Graph
 from export.passes import Pass, apply
 from export.passes.gpu.carry import carry_labels
 from export.passes.gpu.channels_last import channels_last_decoder, channels_last_features
+from export.passes.gpu.grid import decoder_as_deconv
 from export.passes.gpu.linear import merge_mu, tile_classes
 from export.passes.gpu.pad import pad_channels
 from export.passes.gpu.rows import unroll_last_deconv
@@ -22,16 +23,20 @@ GPU: dict[str, Pass] = {
     "merge_mu": merge_mu,
     "carry_labels": carry_labels,
     "tile_classes": tile_classes,
+    "decoder_as_deconv": decoder_as_deconv,
     "channels_last_decoder": channels_last_decoder,
     "unroll_last_deconv": unroll_last_deconv,
 }
-NEEDS_PLAIN_MU = {"merge_mu", "carry_labels"}  # nothing between mu and the decoder, nobody else who reads mu
+# With a plain mu (nothing between it and the decoder, nobody else who reads it) the layers round it become one, and
+# the decoder's first layer stands alone; otherwise its label table stays in the way.
+PLAIN_MU = {"merge_mu", "carry_labels", "decoder_as_deconv"}
+OTHER_MU = {"channels_last_decoder"}
 
 
 def gpu_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
     """Names of the passes that apply, in order."""
-    plain_mu = sigma_eps == 0 and score.kl_weight == 0
-    return tuple(name for name in GPU if plain_mu or name not in NEEDS_PLAIN_MU)
+    plain = sigma_eps == 0 and score.kl_weight == 0
+    return tuple(name for name in GPU if name not in (OTHER_MU if plain else PLAIN_MU))
 
 
 def apply_gpu(graph: Graph, passes: tuple[str, ...]) -> Graph:
