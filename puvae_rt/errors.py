@@ -55,6 +55,10 @@ class QualityError(PuvaeError):
     """An engine that was built but does not pass the quality gate."""
 
 
+class ResultsError(PuvaeError, ValueError):
+    """A file of measured results that is damaged or lacks a field."""
+
+
 class CheckpointError(PuvaeError):
     """A checkpoint that is damaged or belongs to another run."""
 

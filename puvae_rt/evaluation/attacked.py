@@ -1,0 +1,93 @@
+"""Attacked test images, made once for each classifier and attack, so that every defence sees the same.
+
+They are made and stored in chunks: a run that is killed in the middle of an attack goes on behind the last chunk,
+and the first n images are the same whatever n was asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from puvae_rt.data import Split
+from puvae_rt.errors import ResultsError
+from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
+from puvae_rt.robustness.attacks import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm, random_targets
+
+CHUNK = 100  # images attacked together
+FOLDER = "attacked"
+
+
+class Victim(NamedTuple):
+    """The classifier that is attacked; `digest` identifies its weights."""
+
+    model: nn.Module
+    digest: str
+
+
+def attacked_images(
+    cell: Cell, count: int, test: Split, classes: int, alpha: float, victim: Victim, seed: int, models: Path
+) -> Tensor:
+    """The first `count` test images after the cell's attack on `victim`, [count,C,H,W] in [0,1].
+
+    They are kept under `models`, the folder of the trained models; `alpha` is RAND+FGSM's random step.
+    """
+    images = torch.from_numpy(test.batch(slice(0, count))[0])
+    if cell.attack == NONE:
+        return images
+    labels = torch.from_numpy(test.labels)
+    aims = random_targets(labels, classes, torch.Generator().manual_seed(seed)) if cell.targeted else labels
+    path = models / cell.dataset / FOLDER / _file_name(cell, victim.digest, alpha, seed)
+    done = _read(path, images)
+    while len(done) < count:
+        chunk = len(done) // CHUNK
+        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        x = torch.from_numpy(test.batch(part)[0])
+        made = _attack(
+            cell, alpha, victim.model, x, aims[part], torch.Generator().manual_seed(seed * 1_000_003 + chunk)
+        )
+        done = torch.cat([done, made])
+        _write(path, done)
+    return done[:count]
+
+
+def _attack(cell: Cell, alpha: float, model: nn.Module, x: Tensor, aims: Tensor, generator: torch.Generator) -> Tensor:
+    if cell.attack == CW:
+        return carlini_wagner_l2(model, x, aims, cell.targeted)
+    assert cell.epsilon is not None  # Cell checks it
+    if cell.attack == RAND_FGSM:
+        return rand_fgsm(model, x, aims, cell.epsilon, min(alpha, cell.epsilon), generator, cell.targeted)
+    attack = {FGSM: fgsm, IFGSM: ifgsm}[cell.attack]
+    return attack(model, x, aims, cell.epsilon, cell.targeted)
+
+
+def _file_name(cell: Cell, digest: str, alpha: float, seed: int) -> str:
+    bound = "" if cell.epsilon is None else f"-{cell.epsilon:g}"
+    start = f"-alpha{alpha:g}" if cell.attack == RAND_FGSM else ""
+    aim = "targeted" if cell.targeted else "untargeted"
+    return f"{cell.classifier}-{digest}-{cell.attack}{bound}{start}-{aim}-seed{seed}.npz"
+
+
+def _read(path: Path, like: Tensor) -> Tensor:
+    """The chunks that are there already."""
+    if not path.exists():
+        return like[:0]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = file["images"]
+    except Exception as error:  # zip, zlib and header errors share no base class
+        raise ResultsError(f"{path}: not readable ({error}); delete it, it will be made again") from error
+    if stored.dtype != np.float32 or stored.shape[1:] != like.shape[1:]:
+        raise ResultsError(f"{path}: {stored.dtype} {stored.shape}, expected float32 [N, {like.shape[1:]}]; delete it")
+    return torch.from_numpy(stored)
+
+
+def _write(path: Path, images: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part.npz")
+    np.savez(part, images=images.numpy())
+    part.replace(path)

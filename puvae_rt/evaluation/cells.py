@@ -1,0 +1,76 @@
+"""What can be measured: a cell is one number of the paper's Tables 2 to 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.errors import ContractError
+from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.robustness.radii import check_epsilon, radii_of
+
+NONE = "none"  # no attack, or no defence
+FGSM, IFGSM, RAND_FGSM, CW = "fgsm", "ifgsm", "rand_fgsm", "cw"
+ATTACKS = (NONE, FGSM, IFGSM, RAND_FGSM, CW)
+ADV_TRAINING, MAGNET, DEFENSE_GAN = "adv_training", "magnet", "defense_gan"
+PUVAE_PAPER, PUVAE_OURS = "puvae_paper", "puvae_ours"
+DEFENCES = (NONE, ADV_TRAINING, MAGNET, DEFENSE_GAN, PUVAE_PAPER, PUVAE_OURS)
+
+# Attacks that know the defence, and who can be asked often enough for them (Defense-GAN takes seconds a query).
+PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE = "pgd_eot", "bpda", "choice", "auto_rand", "square"
+ADAPTIVE_ATTACKS = (PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE)
+WORST = "worst"  # an image counts when it stands against every adaptive attack that was run
+ADAPTIVE_DEFENCES = (NONE, ADV_TRAINING, MAGNET, PUVAE_PAPER, PUVAE_OURS)
+# What is timed: PuVAE as the deployed engine, and with the anytime refinement behind it.
+DEPLOYED, REFINED = "puvae_deployed", "puvae_refined"
+BUDGET_DEFENCES = (MAGNET, DEFENSE_GAN, DEPLOYED, REFINED)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`epsilon` is 0 without an attack and None for Carlini-Wagner, which has no L-infinity bound."""
+
+    dataset: str
+    classifier: str  # architecture
+    attack: str
+    targeted: bool
+    epsilon: float | None
+    defense: str
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.classifier, tuple(ARCHITECTURES)),
+            (self.attack, ATTACKS),
+            (self.defense, DEFENCES),
+        ):
+            if value not in allowed:
+                raise ContractError(f"got {value!r}, expected one of {', '.join(allowed)}")
+        if self.attack in (FGSM, IFGSM, RAND_FGSM):
+            check_epsilon(self.epsilon if self.epsilon is not None else float("nan"))
+        elif self.epsilon != (0.0 if self.attack == NONE else None) or (self.attack == NONE and self.targeted):
+            raise ContractError(f'attack {self.attack!r} takes no epsilon, and "none" no target: got {self}')
+
+
+def grid(
+    dataset: str,
+    contract: ImageContract,
+    classifiers: Sequence[str],
+    attacks: Sequence[str],
+    targeted: Sequence[bool],
+    defences: Sequence[str],
+    epsilon: float | None = None,
+) -> Iterator[Cell]:
+    """Every combination, cells of one attack side by side; `epsilon` None is the paper's for these images."""
+    if epsilon is not None:
+        check_epsilon(epsilon)
+    bound = epsilon if epsilon is not None else radii_of(contract).epsilon
+    for classifier, attack in product(classifiers, attacks):
+        for aimed in (False,) if attack == NONE else targeted:
+            for defense in defences:
+                yield Cell(dataset, classifier, attack, aimed, epsilon_of(attack, bound), defense)
+
+
+def epsilon_of(attack: str, bound: float) -> float | None:
+    return 0.0 if attack == NONE else None if attack == CW else bound

@@ -1,0 +1,90 @@
+"""Tables 2 to 4: every cell measured on the same attacked images; finished cells are kept and skipped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from puvae_rt.data import Dataset
+from puvae_rt.evaluation.attacked import attacked_images
+from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
+from puvae_rt.evaluation.models import Folder, System, build
+from puvae_rt.evaluation.results import DEFENSE_FILE, Row, accuracy_fields, keep
+from puvae_rt.robustness.defences.defense_gan import Search
+from puvae_rt.robustness.radii import radii_of
+
+IDENTITY = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
+Note = Callable[[str], None]
+
+
+class Options(NamedTuple):
+    """How cells are measured."""
+
+    models: Path  # folder of the artefacts
+    results: Path  # folder of the results
+    n: int = 1000  # test images
+    n_defense_gan: int = 100
+    seed: int = 0
+    search: Search = Search()
+    refine: int = 0
+
+    def images(self, defense: str, available: int) -> int:
+        return min(available, self.n_defense_gan if defense == DEFENSE_GAN else self.n)
+
+
+def evaluate(cells: Iterable[Cell], dataset: Dataset, options: Options, note: Note = lambda _: None) -> list[Row]:
+    """Measures what is not measured yet, one row of results/defense.json after the other.
+
+    `note` is told about each cell. Raises CheckpointError, ResultsError.
+    """
+    folder, rows = Folder(options.models, dataset.name), []
+    for cell in cells:
+        system = build(folder, cell.defense, cell.classifier, options.seed, options.search, options.refine)
+        n = options.images(cell.defense, len(dataset.test))
+        wanted = describe(cell, system, n, options.seed)
+        measure = partial(_measure, cell, system, dataset, n, options)
+        row, stored = keep(options.results / DEFENSE_FILE, wanted, IDENTITY, measure)
+        rows.append(row)
+        note(f"{label(cell)}: {100 * row['accuracy']:.1f}% of {n}{' (stored)' if stored else ''}")
+    return rows
+
+
+def describe(cell: Cell, system: System, n: int, seed: int) -> Row:
+    """Everything that decides a cell's number."""
+    return vars(cell) | {"n": n, "seed": seed, "settings": system.settings, "weights": system.weights}
+
+
+def _measure(cell: Cell, system: System, dataset: Dataset, n: int, options: Options) -> Row:
+    """Accuracy with its interval, and the seconds that purifying and classifying took."""
+    images, labels = cell_images(cell, dataset, n, options)
+    start = time.perf_counter()
+    hits = int((system.defended.classify(images) == labels).sum())
+    return accuracy_fields(hits, n) | {"seconds": time.perf_counter() - start}
+
+
+def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple[Tensor, Tensor]:
+    """The attacked images of a cell and their true labels."""
+    folder = Folder(options.models, dataset.name)
+    images = attacked_images(
+        cell,
+        n,
+        dataset.test,
+        len(dataset.classes),
+        radii_of(dataset.contract).alpha,
+        folder.victim(cell.classifier),
+        options.seed,
+        options.models,
+    )
+    return images, torch.from_numpy(dataset.test.labels[:n])
+
+
+def label(cell: Cell) -> str:
+    aim = " targeted" if cell.targeted else ""
+    bound = f" {cell.epsilon:g}" if cell.epsilon else ""
+    return f"{cell.dataset} {cell.classifier} {cell.attack}{bound}{aim} / {cell.defense}"

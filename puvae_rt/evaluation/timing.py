@@ -1,0 +1,155 @@
+"""Time and accuracy on one clock: Table 5 (a mini-batch of 128) and Table 6 / Figure 5 (accuracy within a budget)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from puvae_rt.data import Dataset
+from puvae_rt.errors import ContractError
+from puvae_rt.evaluation.cells import BUDGET_DEFENCES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
+from puvae_rt.evaluation.models import Folder, build
+from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
+from puvae_rt.robustness.defences.protocol import Anytime, Defence, classify
+from puvae_rt.robustness.defences.puvae import DeployedPuvae
+from puvae_rt.runtime.purifier import Purifier
+
+BATCH = 128  # the paper's mini-batch
+Clock = Callable[[], float]
+
+
+class Deployed(NamedTuple):
+    """The engine that is timed: a shipped model's name or a bundle's folder."""
+
+    source: str
+    threads: int | None = None
+
+    def open(self) -> Purifier:
+        return Purifier.load(self.source, threads=self.threads, classifier=False)
+
+
+def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Note) -> list[Row]:
+    """Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps."""
+    images = torch.from_numpy(dataset.test.batch(slice(0, BATCH))[0])
+    folder = Folder(options.models, dataset.name)
+    system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
+    with deployed.open() as engine:
+        _check_engine(engine, dataset)
+        slow, fast = interleave(_anytime(system.defended.defence), DeployedPuvae(engine), images)
+    common = {"dataset": dataset.name, "batch": len(images), "seed": options.seed}
+    measured = (
+        (DEFENSE_GAN, [slow], system.settings, system.weights),
+        (DEPLOYED, fast, {"source": deployed.source, "threads": deployed.threads}, {}),
+    )
+    rows = []
+    for defense, seconds, settings, weights in measured:
+        result = {"repeats": len(seconds), "seconds": statistics.median(seconds)}
+        result |= {"seconds_min": min(seconds), "seconds_max": max(seconds)}
+        wanted = common | {"defense": defense, "settings": settings, "weights": weights} | result
+        row, _ = keep(options.results / TIMING_FILE, wanted, ("dataset", "batch", "defense"), dict)
+        rows.append(row)
+        note(f"{dataset.name} batch of {len(images)} / {defense}: {row['seconds']:.4g} s (median of {row['repeats']})")
+    return rows
+
+
+def interleave(
+    slow: Anytime, fast: Defence, images: Tensor, clock: Clock = time.perf_counter
+) -> tuple[float, list[float]]:
+    """Seconds of one whole run of `slow`, and of a run of `fast` after each of its steps; neither counts the other."""
+    warm_up(slow, images)
+    warm_up(fast, images)
+    total, runs = 0.0, []
+    for seconds, _ in results_over_time(slow, images, clock):
+        total = seconds
+        start = clock()
+        fast.purify(images)
+        runs.append(clock() - start)
+    return total, runs
+
+
+def warm_up(defence: Defence, images: Tensor) -> None:
+    """Threads, caches and memory are there from now on."""
+    next(results_over_time(defence, images[:1]))
+
+
+def budget_curves(
+    cells: Sequence[Cell],
+    dataset: Dataset,
+    deployed: Deployed,
+    defences: Sequence[str],
+    batch: int,
+    options: Options,
+    note: Note,
+) -> list[Row]:
+    """Figure 5: accuracy on one mini-batch of attacked images against the seconds spent on it, for every defence."""
+    n = min(batch, len(dataset.test))
+    rows = []
+    for cell in cells:
+        images, labels = cell_images(cell, dataset, n, options)
+        classifier = Folder(options.models, dataset.name).classifier(cell.classifier)
+        for name in defences:
+            with deployed.open() as engine:
+                _check_engine(engine, dataset)
+                defence, settings = _budget_defence(name, cell, engine, deployed, dataset, options)
+                wanted = vars(cell) | {"defense": name, "n": n, "seed": options.seed, "settings": settings}
+                measure = partial(_measure_curve, defence, images, labels, partial(classify, classifier))
+                row, _ = keep(options.results / BUDGET_FILE, wanted, IDENTITY, measure)
+            rows.append(row)
+            note(f"{label(cell)}, {name}: {100 * row['accuracy']:.1f}% after {row['seconds']:.3g} s for {n} images")
+    return rows
+
+
+def _budget_defence(
+    name: str, cell: Cell, engine: Purifier, deployed: Deployed, dataset: Dataset, options: Options
+) -> tuple[Defence, Row]:
+    if name == DEPLOYED:
+        return DeployedPuvae(engine), {"source": deployed.source, "threads": deployed.threads}
+    if name not in BUDGET_DEFENCES:
+        raise ContractError(f"defence {name!r}: budgets are measured for {', '.join(BUDGET_DEFENCES)}")
+    known, refine = (PUVAE_OURS, max(1, options.refine)) if name == REFINED else (name, 0)
+    folder = Folder(options.models, dataset.name)
+    system = build(folder, known, cell.classifier, options.seed, options.search, refine)
+    return system.defended.defence, system.settings | {"weights": system.weights}
+
+
+def _measure_curve(defence: Defence, images: Tensor, labels: Tensor, answer: Callable[[Tensor], Tensor]) -> Row:
+    """The curve, and its last point as the row's own accuracy and seconds."""
+    warm_up(defence, images)
+    n = len(labels)
+    points = [(seconds, int((answer(best) == labels).sum())) for seconds, best in results_over_time(defence, images)]
+    seconds, hits = points[-1]
+    curve = [{"seconds": s, "accuracy": h / n} for s, h in points]
+    return accuracy_fields(hits, n) | {"seconds": seconds, "curve": curve}
+
+
+def results_over_time(
+    defence: Defence, images: Tensor, clock: Clock = time.perf_counter
+) -> Iterator[tuple[float, Tensor]]:
+    """Seconds spent and the best result then; what the caller does in between does not count."""
+    steps = defence.anytime(images) if isinstance(defence, Anytime) else iter(map(defence.purify, (images,)))
+    spent, start = 0.0, clock()
+    for best in steps:
+        spent += clock() - start
+        yield spent, best
+        start = clock()
+
+
+def _anytime(defence: Defence) -> Anytime:
+    if not isinstance(defence, Anytime):
+        raise ContractError(f"{type(defence).__name__}: expected an anytime defence")
+    return defence
+
+
+def _check_engine(engine: Purifier, dataset: Dataset) -> None:
+    if engine.contract != dataset.contract or len(engine.classes) != len(dataset.classes):
+        raise ContractError(
+            f"engine {engine.name!r} takes {engine.contract.shape} and {len(engine.classes)} classes, dataset "
+            f"{dataset.name!r} has {dataset.contract.shape} and {len(dataset.classes)}; give its own with --bundle"
+        )

@@ -1,0 +1,109 @@
+"""The trainings of the defences that PuVAE is compared with; each resumes, and is skipped once done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from puvae_rt.data import Dataset, load_dataset
+from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.magnet import reformer
+from puvae_rt.robustness.radii import check_epsilon, radii_of
+from puvae_rt.training.artefacts import (
+    GENERATOR,
+    REFORMER,
+    load_classifier,
+    load_generator,
+    load_reformer,
+    save_classifier,
+    save_network,
+)
+from puvae_rt.training.baselines import AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.loop import AdamSettings
+from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
+from puvae_rt.training.selection import accuracy
+from puvae_rt.training.stages import Stage, require_same, seeded, train_stage
+
+GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False)
+Report = dict[str, Any]
+
+
+class Settings(NamedTuple):
+    """What `puvae_rt.train_baselines` is asked for; None is the default of the schedule or the dataset."""
+
+    dataset: str
+    baseline: str
+    data: Path | None = None
+    out: Path = Path("runs")
+    targets: tuple[str, ...] | list[str] = ("A",)
+    epsilon: float | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    limit: int | None = None
+
+
+def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
+    """MagNet's reformer."""
+    history = {"schedule": asdict(schedule)}
+    if not stage.weights.exists():
+        model = seeded(schedule.seed, lambda: reformer(dataset.contract))
+        train_stage(stage, ReformerTask(model, dataset.contract), dataset.train, schedule, identity(dataset))
+        save_network(stage.weights, model, REFORMER, dataset, history)
+    require_same(stage, load_reformer(stage.weights)[1], history)
+    return history
+
+
+def train_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
+    """The generator; its critic stays in the checkpoint."""
+    history = {"schedule": asdict(schedule)}
+    if not stage.weights.exists():
+        model = seeded(schedule.seed, lambda: Gan(dataset.contract))
+        train_stage(stage, GanTask(model), dataset.train, schedule, identity(dataset), GAN_ADAM)
+        save_network(stage.weights, model.generator, GENERATOR, dataset, history)
+    require_same(stage, load_generator(stage.weights)[1], history)
+    return history
+
+
+def train_adversarially(
+    stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float
+) -> Report:
+    """A classifier trained on FGSM examples of the undefended one beside it."""
+    history = {"schedule": asdict(schedule), "epsilon": epsilon}
+    if not stage.weights.exists():
+        attacked, _ = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
+        task = AdversarialTask(model, attacked, epsilon)
+        named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}
+        train_stage(stage, task, dataset.train, schedule, named)
+        save_classifier(stage.weights, model, architecture, dataset, history)
+    model, meta = load_classifier(stage.weights)
+    require_same(stage, meta, history | {"architecture": architecture})
+    return history | {"accuracy": accuracy(model, dataset.validation)}
+
+
+def identity(dataset: Dataset) -> dict[str, Any]:
+    return {"dataset": dataset.name, "images": len(dataset.train)}
+
+
+def train_baseline(settings: Settings) -> Report:
+    """Trains one baseline (adv_training: one for each target) and reports on the validation split.
+
+    Raises:
+        DataError, CheckpointError, ContractError
+    """
+    dataset = load_dataset(settings.dataset, settings.data)
+    if settings.limit:
+        dataset = replace(dataset, train=dataset.train.head(settings.limit))
+    folder = settings.out / dataset.name
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {k: v for k in ("epochs", "batch") if (v := getattr(settings, k)) is not None}
+    schedule = replace(BASELINE_SCHEDULES[settings.baseline], **given)
+    if settings.baseline == "magnet":
+        return {"magnet": train_magnet(Stage(folder, "magnet"), dataset, schedule)}
+    if settings.baseline == "defense_gan":
+        return {"defense_gan": train_defense_gan(Stage(folder, "defense_gan"), dataset, schedule)}
+    epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
+    check_epsilon(epsilon)
+    names = {a: f"adv_training_{a.lower()}" for a in settings.targets}
+    return {n: train_adversarially(Stage(folder, n), dataset, schedule, a, epsilon) for a, n in names.items()}
