@@ -29,3 +29,5 @@ EXACT_KL_RELATIVE = 1e-5
 FAINT_EDGE = 0.11
 # A digit filmed at an angle of up to 7 degrees against its flat image, median RMS; two digits of one class differ by .25.
 CAMERA_DIGIT_RMS = 0.16
+# MPEG-4 at OpenCV's default rate, gray levels averaged over a frame of blurred noise.
+MPEG4_MEAN_LEVELS = 6.0

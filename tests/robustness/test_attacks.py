@@ -18,7 +18,8 @@ from puvae_rt.robustness.constants import ALPHA, IFGSM_STEP_SHARE, IFGSM_STEPS
 from tests.robustness.toy import CLASSES, SHAPE, toy
 from tests.tolerances import ATTACK_SUCCESS, PIXEL_ATOL
 
-EPSILONS = (0.02, 0.06)  # where the attacks succeed on some images and fail on others
+EPSILONS = (0.08, 0.09)  # where the attacks succeed on some images and fail on others
+CW_IMAGES = 25
 Ours = Callable[[nn.Module, Tensor, Tensor, bool], Tensor]
 
 
@@ -54,7 +55,7 @@ def aims(targeted: bool) -> Tensor:
 
 
 def success(attacked: Tensor, targeted: bool) -> float:
-    hit = toy().classifier(attacked).argmax(1) == aims(targeted)
+    hit = toy().classifier(attacked).argmax(1) == aims(targeted)[: len(attacked)]
     return float((hit if targeted else ~hit).float().mean())
 
 
@@ -82,16 +83,29 @@ def test_gradient_sign_attacks_equal_the_toolbox(name: str, epsilon: float, targ
 
 def test_attacks_are_neither_hopeless_nor_certain_at_these_radii() -> None:
     rates = [success(attacks.fgsm(toy().classifier, toy().images, toy().labels, e), False) for e in EPSILONS]
-    assert 0.02 < rates[0] < rates[1] <= 1
+    assert 0.05 < rates[0] < rates[1] < 0.95
 
 
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
 def test_carlini_wagner_succeeds_as_often_as_the_toolbox_with_no_larger_perturbations(targeted: bool) -> None:
-    ours = attacks.carlini_wagner_l2(toy().classifier, toy().images, aims(targeted), targeted)
-    settings = {"max_iter": 100, "binary_search_steps": 5, "learning_rate": 0.01, "initial_const": 1.0}
-    reference = theirs(CarliniL2Method, targeted, batch_size=100, verbose=False, **settings)
+    images, aim = toy().images[:CW_IMAGES], aims(targeted)[:CW_IMAGES]
+    ours = attacks.carlini_wagner_l2(toy().classifier, images, aim, targeted, iterations=60, searches=3)
+    reference = torch.from_numpy(
+        CarliniL2Method(
+            estimator(),
+            targeted=targeted,
+            max_iter=60,
+            binary_search_steps=3,
+            max_halving=2,
+            max_doubling=2,
+            learning_rate=0.05,
+            initial_const=attacks.CW_START_C,
+            batch_size=CW_IMAGES,
+            verbose=False,
+        ).generate(images.numpy(), np.eye(CLASSES, dtype=np.float32)[aim.numpy()])
+    )
     assert abs(success(ours, targeted) - success(reference, targeted)) <= ATTACK_SUCCESS
-    sizes = [(a - toy().images).flatten(1).norm(dim=1).median() for a in (ours, reference)]
+    sizes = [(a - images).flatten(1).norm(dim=1).median() for a in (ours, reference)]
     assert sizes[0] <= 1.1 * sizes[1]
     assert ours.min() >= 0 and ours.max() <= 1
 
