@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from export.checkpoint import Array
 from export.graph import BATCH, Graph, Tensor
 from export.selection import add_selection
-from export.weights import Array, Weights
+from export.weights import Weights
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
 from puvae_rt.models.spec import DECODER_GRID, DILATION, KERNEL, LATENT, WIDTH, output_paddings
 

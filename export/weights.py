@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-
+from export.checkpoint import Array, Shapes, read_checkpoint
 from puvae_rt.contract import ImageContract, Score
-from puvae_rt.errors import BuildError, BundleError
+from puvae_rt.errors import BuildError
 from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 from puvae_rt.runtime.manifest import sha256_of
 
-Array = npt.NDArray[np.float32]
-Shapes = dict[str, tuple[int, ...]]
-
-META_KEY = "puvae"
-FORMAT = 1
-MAX_FILE_BYTES = 1 << 30
 MAX_RANK = 4096
-_REMEDY = "give the weights.safetensors that puvae_rt.train wrote"
 
 
 @dataclass(frozen=True)
@@ -57,30 +46,10 @@ class Weights:
 
 def load_weights(path: Path) -> Weights:
     """Raises BuildError when `path` is absent, damaged, or not the weights of a PuVAE."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
-        with safe_open(path, "np") as file:
-            fields = _header(path, file.metadata() or {})
-            weights = _describe(fields)
-            expected = expected_shapes(weights.contract, len(weights.classes), weights.ranks)
-            _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in expected}
-    except (OSError, SafetensorError, ValueError, RecursionError, BundleError) as error:
-        raise BuildError(f"{path}: not readable as weights ({error}); {_REMEDY}") from error
-    if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
-        raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
-    return Weights(**{**vars(weights), "tensors": tensors, "sha256": sha256_of(path)})
-
-
-def _header(path: Path, metadata: Mapping[str, str]) -> Fields:
-    if META_KEY not in metadata:
-        raise BuildError(f"{path}: no {META_KEY!r} metadata; {_REMEDY}")
-    fields = Fields(json.loads(metadata[META_KEY]), META_KEY, _REMEDY)
-    if (got := fields.integer("format")) != FORMAT:
-        raise BuildError(f"{path}: format {got}, this version reads {FORMAT}; {_REMEDY}")
-    fields.text("kind", ("puvae",))
-    return fields
+    weights, tensors = read_checkpoint(
+        path, "puvae", _describe, lambda w: expected_shapes(w.contract, len(w.classes), w.ranks)
+    )
+    return replace(weights, tensors=tensors, sha256=sha256_of(path))
 
 
 def _describe(fields: Fields) -> Weights:
@@ -127,13 +96,3 @@ def _linear(name: str, inputs: int, outputs: int, rank: int | None) -> Shapes:
         f"{name}.1.weight": (outputs, rank),
         f"{name}.1.bias": (outputs,),
     }
-
-
-def _check_tensors(path: Path, slices: Mapping[str, object], expected: Shapes) -> None:
-    if slices.keys() != expected.keys():
-        missing, extra = sorted(expected.keys() - slices.keys()), sorted(slices.keys() - expected.keys())
-        raise BuildError(f"{path}: tensors missing: {missing[:3]}, unexpected: {extra[:3]}; {_REMEDY}")
-    for name, tensor in slices.items():
-        got = (tensor.get_dtype(), tuple(tensor.get_shape()))  # type: ignore[attr-defined]
-        if got != ("F32", expected[name]):
-            raise BuildError(f"{path}: {name}: got {got[0]} {got[1]}, expected F32 {expected[name]}; {_REMEDY}")

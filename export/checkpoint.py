@@ -1,0 +1,75 @@
+"""Files of trained weights (.safetensors), read as untrusted input and without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from puvae_rt.errors import BuildError, BundleError
+from puvae_rt.runtime.fields import Fields
+
+Array = npt.NDArray[np.float32]
+Shapes = dict[str, tuple[int, ...]]
+Description = TypeVar("Description")
+
+META_KEY = "puvae"
+FORMAT = 1
+MAX_FILE_BYTES = 1 << 30
+_REMEDY = "give a .safetensors that puvae_rt.train wrote"
+
+
+def read_checkpoint(
+    path: Path,
+    kind: str,
+    describe: Callable[[Fields], Description],
+    shapes: Callable[[Description], Shapes],
+) -> tuple[Description, dict[str, Array]]:
+    """The description in a checkpoint's header, and exactly the tensors that it calls for.
+
+    Args:
+        path: a .safetensors file.
+        kind: what the header must say it is.
+        describe: reads the rest of the header.
+        shapes: name -> shape of every tensor of what was described.
+    Raises:
+        BuildError: absent, damaged, of another kind, or with other tensors than described.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
+        with safe_open(path, "np") as file:
+            description = describe(_header(path, kind, file.metadata() or {}))
+            expected = shapes(description)
+            _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (OSError, SafetensorError, ValueError, RecursionError, BundleError) as error:
+        raise BuildError(f"{path}: not readable as weights ({error}); {_REMEDY}") from error
+    if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
+        raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
+    return description, tensors
+
+
+def _header(path: Path, kind: str, metadata: Mapping[str, str]) -> Fields:
+    if META_KEY not in metadata:
+        raise BuildError(f"{path}: no {META_KEY!r} metadata; {_REMEDY}")
+    fields = Fields(json.loads(metadata[META_KEY]), META_KEY, _REMEDY)
+    if (got := fields.integer("format")) != FORMAT:
+        raise BuildError(f"{path}: format {got}, this version reads {FORMAT}; {_REMEDY}")
+    fields.text("kind", (kind,))
+    return fields
+
+
+def _check_tensors(path: Path, slices: Mapping[str, Any], expected: Shapes) -> None:
+    if slices.keys() != expected.keys():
+        missing, extra = sorted(expected.keys() - slices.keys()), sorted(slices.keys() - expected.keys())
+        raise BuildError(f"{path}: tensors missing: {missing[:3]}, unexpected: {extra[:3]}; {_REMEDY}")
+    for name, tensor in slices.items():
+        got = (tensor.get_dtype(), tuple(tensor.get_shape()))
+        if got != ("F32", expected[name]):
+            raise BuildError(f"{path}: {name}: got {got[0]} {got[1]}, expected F32 {expected[name]}; {_REMEDY}")

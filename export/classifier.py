@@ -1,0 +1,108 @@
+"""Trained classifiers A to D as ONNX: `image` [N,C,H,W] in [0,1] -> `logits` [N,K]. No PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
+from export.graph import BATCH, Graph, Tensor
+from puvae_rt.contract import IMAGE, LOGITS, ImageContract
+from puvae_rt.errors import BuildError
+from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.runtime.fields import Fields, read_classes, read_contract
+
+
+@dataclass(frozen=True)
+class ClassifierWeights:
+    model: str
+    classes: tuple[str, ...]
+    contract: ImageContract
+    architecture: str  # a key of ARCHITECTURES
+    tensors: Mapping[str, Array]  # "<position in the Sequential>.weight" and ".bias"
+
+
+def load_classifier(path: Path) -> ClassifierWeights:
+    """Raises BuildError when `path` is absent, damaged, or not the weights of a classifier."""
+    described, tensors = read_checkpoint(path, "classifier", _describe, expected_shapes)
+    return ClassifierWeights(**(vars(described) | {"tensors": tensors}))
+
+
+def classifier_graph(weights: ClassifierWeights) -> Graph:
+    """The layers in evaluation mode: dropout vanishes."""
+    contract, classes = weights.contract, len(weights.classes)
+    graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
+    graph.outputs = [Tensor(LOGITS, np.float32, (BATCH, classes))]
+    convs, linears = _positions(weights.architecture)
+    at = IMAGE
+    for position, conv in zip(convs, ARCHITECTURES[weights.architecture].convs, strict=True):
+        inputs = [at, *_parameters(graph, position, weights)]
+        pads, strides = [conv.kernel // 2] * 4, [conv.stride] * 2
+        linear = graph.op("Conv", inputs, f"conv{position}", kernel_shape=[conv.kernel] * 2, pads=pads, strides=strides)
+        at = graph.op("Relu", [linear], f"relu{position}")
+    at = graph.op("Flatten", [at], "features")
+    for position in linears[:-1]:
+        linear = graph.op("Gemm", [at, *_parameters(graph, position, weights)], f"linear{position}", transB=1)
+        at = graph.op("Relu", [linear], f"relu{position}")
+    graph.op("Gemm", [at, *_parameters(graph, linears[-1], weights)], LOGITS, transB=1)
+    return graph
+
+
+def write_classifier(path: Path, weights: ClassifierWeights) -> None:
+    document = {
+        "format": FORMAT,
+        "kind": "classifier",
+        "model": weights.model,
+        "classes": weights.classes,
+        "architecture": weights.architecture,
+    }
+    model = classifier_graph(weights).to_model({META_KEY: json.dumps(document, sort_keys=True)})
+    path.write_bytes(model.SerializeToString())
+
+
+def expected_shapes(weights: ClassifierWeights) -> Shapes:
+    """Name -> shape of every tensor."""
+    architecture = ARCHITECTURES[weights.architecture]
+    convs, linears = _positions(weights.architecture)
+    channels, side = weights.contract.channels, weights.contract.height
+    shapes: Shapes = {}
+    for position, conv in zip(convs, architecture.convs, strict=True):
+        shapes[f"{position}.weight"] = (conv.channels, channels, conv.kernel, conv.kernel)
+        shapes[f"{position}.bias"] = (conv.channels,)
+        channels, side = conv.channels, -(-side // conv.stride)
+    features = channels * side * side
+    outputs = [units for units, _ in architecture.hidden] + [len(weights.classes)]
+    for position, units in zip(linears, outputs, strict=True):
+        shapes |= {f"{position}.weight": (units, features), f"{position}.bias": (units,)}
+        features = units
+    return shapes
+
+
+def _describe(fields: Fields) -> ClassifierWeights:
+    """All but the tensors."""
+    contract = read_contract(fields.child("contract"))
+    if contract.height != contract.width:
+        raise BuildError(f"images of {contract.height}x{contract.width}: classifiers A to D take squares")
+    return ClassifierWeights(
+        model=fields.name("model"),
+        classes=read_classes(fields),
+        contract=contract,
+        architecture=fields.text("architecture", tuple(ARCHITECTURES)),
+        tensors={},
+    )
+
+
+def _positions(architecture: str) -> tuple[list[int], list[int]]:
+    """Where the Sequential keeps its layers: (conv, relu)*, dropout, flatten, (linear, relu, dropout)*, linear."""
+    convs, hidden = len(ARCHITECTURES[architecture].convs), len(ARCHITECTURES[architecture].hidden)
+    first = 2 * convs + 2
+    return [2 * i for i in range(convs)], [first + 3 * i for i in range(hidden + 1)]
+
+
+def _parameters(graph: Graph, position: int, weights: ClassifierWeights) -> list[str]:
+    names = (f"{position}.{part}" for part in ("weight", "bias"))
+    return [graph.constant(name, weights.tensors[name]) for name in names]

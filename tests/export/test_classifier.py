@@ -1,0 +1,79 @@
+"""Classifiers A to D: the ONNX file computes what PyTorch trained, and the attacks and the runtime take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from export.classifier import load_classifier, write_classifier
+from puvae_rt.contract import ImageContract
+from puvae_rt.data import Dataset, Split
+from puvae_rt.errors import BuildError
+from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.robustness.onnx_attack import OnnxGradient
+from puvae_rt.runtime.ort import Classifier
+from puvae_rt.training.artefacts import save_classifier
+from tests.export.toy import COLOR, GRAY, random_weights, save_weights
+from tests.tolerances import EXACT_ATOL, GRADIENT_RELATIVE
+
+SMALL = ImageContract(3, 10, 10)
+
+
+def trained(path: Path, architecture: str, contract: ImageContract, classes: int) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = classifier(architecture, contract, classes).eval()
+    split = Split(np.zeros((1, *contract.shape), np.uint8), np.zeros(1, np.int64))
+    dataset = Dataset("toy", tuple(f"c{i}" for i in range(classes)), split, split, split)
+    save_classifier(path, model, architecture, dataset, {})
+    return model
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("contract, classes", [(SMALL, 7), (ImageContract(1, 9, 9), 2)], ids=["color", "odd-side"])
+def test_logits_and_gradient(tmp_path: Path, architecture: str, contract: ImageContract, classes: int) -> None:
+    model = trained(tmp_path / "c.safetensors", architecture, contract, classes)
+    path = tmp_path / "c.onnx"
+    write_classifier(path, load_classifier(tmp_path / "c.safetensors"))
+    images = np.random.default_rng(0).random((3, *contract.shape), np.float32)
+    labels = np.array([0, 1, 1])
+    x = torch.from_numpy(images).requires_grad_()
+    want = model(x)
+    (want_gradient,) = torch.autograd.grad(F.cross_entropy(want, torch.from_numpy(labels), reduction="sum"), x)
+    got = Classifier(path, contract, classes, threads=1).logits(images)
+    np.testing.assert_allclose(got, want.detach().numpy(), rtol=0, atol=EXACT_ATOL)
+    logits, gradient = OnnxGradient(path)(images, labels)
+    np.testing.assert_allclose(logits, got, rtol=0, atol=EXACT_ATOL)
+    scale = float(want_gradient.abs().max())
+    np.testing.assert_allclose(gradient, want_gradient.numpy(), rtol=0, atol=GRADIENT_RELATIVE * scale)
+
+
+@pytest.mark.parametrize("contract", [GRAY, COLOR], ids=["gray", "color"])
+def test_the_sizes_that_are_used(tmp_path: Path, contract: ImageContract) -> None:
+    trained(tmp_path / "a.safetensors", "A", contract, 10)
+    write_classifier(tmp_path / "a.onnx", load_classifier(tmp_path / "a.safetensors"))
+    assert Classifier(tmp_path / "a.onnx", contract, 10, 1).labels(
+        np.zeros((2, *contract.shape), np.float32)
+    ).shape == (2,)
+
+
+def test_a_purifier_is_no_classifier(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "w.safetensors", random_weights())
+    with pytest.raises(BuildError, match=r"kind: got 'puvae', expected one of classifier"):
+        load_classifier(path)
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "w.safetensors", random_weights(), kind="classifier", architecture="E")
+    with pytest.raises(BuildError, match=r"architecture: got 'E', expected one of A, B, C, D"):
+        load_classifier(path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "w.safetensors", random_weights(), kind="classifier", architecture="B")
+    with pytest.raises(BuildError, match=r"tensors missing: .*'0.bias'"):
+        load_classifier(path)
