@@ -35,6 +35,7 @@ class Mp4Writer:
             raise VideoError(f"{path}: its folder cannot be made ({error}); choose another") from error
         self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*_CODEC), fps, size)
         if not self._writer.isOpened():
+            self._temporary.unlink(missing_ok=True)
             raise VideoError(f"{path}: cannot be written ({width}x{height}, {fps:g} fps); choose a writable folder")
 
     def write(self, image: Pixels) -> None:

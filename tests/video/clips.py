@@ -1,0 +1,49 @@
+"""Small videos, whole and damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from puvae_rt.video.sinks import Mp4Writer
+
+SIZE = (160, 120)
+
+
+def textured(index: int) -> np.ndarray:
+    """A frame of SIZE that moves, and whose mean tells its index."""
+    blurred = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 90, (120, 160, 3)).astype(np.uint8), (0, 0), 2)
+    return np.roll(blurred, 3 * index, axis=1) + np.uint8(2 * index)
+
+
+def save(path: Path, frames: int = 40, fps: float = 25.0) -> Path:
+    with Mp4Writer(path, fps, SIZE) as writer:
+        for index in range(frames):
+            writer.write(textured(index))
+    return path
+
+
+def index_first(video: bytes) -> bytes:
+    """The same MP4 with its index in front: cut short, such a file still opens."""
+    at = video.find(b"moov") - 4
+    moov = bytearray(video[at : at + int.from_bytes(video[at : at + 4], "big")])
+    table = moov.find(b"stco")
+    for entry in range(int.from_bytes(moov[table + 8 : table + 12], "big")):
+        place = slice(table + 12 + 4 * entry, table + 16 + 4 * entry)
+        moov[place] = (int.from_bytes(moov[place], "big") + len(moov)).to_bytes(4, "big")
+    head = int.from_bytes(video[:4], "big")
+    return video[:head] + bytes(moov) + video[head:at]
+
+
+def scrambled(video: bytes) -> bytes:
+    """Its middle third replaced by noise."""
+    third = len(video) // 3
+    noise = np.random.default_rng(0).integers(0, 256, third, np.uint8).tobytes()
+    return video[:third] + noise + video[2 * third :]
+
+
+def raw_video(width: int, height: int) -> bytes:
+    """A YUV4MPEG2 file that announces a size and ends in its first frame."""
+    return b"YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420jpeg\nFRAME\n" % (width, height) + bytes(1000)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from puvae_rt import Purifier
+from puvae_rt.contract import CLASSIFIER_FILE
+from puvae_rt.errors import ContractError
+from puvae_rt.runtime.purifier import Stopwatch
+from puvae_rt.video.defence import Attack, Defence, Outcome
+from puvae_rt.video.synthetic import Samples
+from tests import tolerances
+from tests.runtime import toy
+from tests.video import means
+
+
+@pytest.fixture
+def purifier(means_bundle: Path) -> Iterator[Purifier]:
+    with Purifier.load(means_bundle, threads=1) as purifier:
+        yield purifier
+
+
+def outcomes(defence: Defence, samples: Samples, count: int = 60) -> list[Outcome]:
+    images = samples.images[:count].astype(np.float32) / 255
+    return [defence(i, int(y), Stopwatch()) for i, y in zip(images, samples.labels, strict=False)]
+
+
+def accuracy(samples: Samples, stages: list) -> float:
+    return float(np.mean([stage.label == y for stage, y in zip(stages, samples.labels, strict=False)]))
+
+
+@pytest.mark.parametrize("name", ["fgsm", "ifgsm"])
+def test_the_attack_works_and_so_does_the_defence(
+    purifier: Purifier, means_bundle: Path, samples: Samples, name: str
+) -> None:
+    attack = Attack(name, means_bundle / CLASSIFIER_FILE)
+    seen = outcomes(Defence(purifier, attack), samples)
+    assert accuracy(samples, [o.clean for o in seen]) > 0.9
+    assert accuracy(samples, [o.attacked for o in seen]) < 0.1
+    assert accuracy(samples, [o.purified for o in seen]) > 0.5
+    for outcome in seen:
+        assert outcome.attacked is not None
+        assert np.abs(outcome.attacked.image - outcome.clean.image).max() <= 0.3 + tolerances.TOY_GRAPH
+        assert outcome.attacked.image.min() >= 0 and outcome.attacked.image.max() <= 1
+        assert not outcome.degraded
+
+
+def test_without_attack(purifier: Purifier, samples: Samples) -> None:
+    (outcome,) = outcomes(Defence(purifier), samples, 1)
+    assert outcome.attacked is None
+    purified = purifier.purify(samples.images[:1])
+    np.testing.assert_array_equal(outcome.purified.image, purified.images[0])
+    np.testing.assert_array_equal(outcome.rmse, purified.rmse[0])
+
+
+def test_the_attack_is_seeded_and_never_aims_at_the_truth(means_bundle: Path, samples: Samples) -> None:
+    file = means_bundle / CLASSIFIER_FILE
+    image = samples.images[:1].astype(np.float32) / 255
+    runs = [Attack("fgsm", file, seed=seed)(image, 3) for seed in (0, 0, 1, 2, 3)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert any(not np.array_equal(runs[0], other) for other in runs[2:])
+    attack, aims = Attack("fgsm", file), set()
+    attack._gradient = Recorder(attack._gradient, aims)
+    for _ in range(200):
+        attack(image, 3)
+    assert aims == set(range(means.CLASSES)) - {3}
+
+
+class Recorder:
+    """A gradient that notes what it is asked about."""
+
+    def __init__(self, gradient: object, labels: set[int]) -> None:
+        self.gradient, self.classes, self.labels = gradient, gradient.classes, labels
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.labels.add(int(labels[0]))
+        return self.gradient(images, labels)
+
+
+def test_degraded(tmp_path: Path) -> None:
+    """All distances NaN: said, not shown as a label."""
+    with Purifier.load(toy.save_bundle(tmp_path / "toy", template=float("nan")), threads=1) as purifier:
+        outcome = Defence(purifier)(np.zeros((1, 28, 28), np.float32), None, Stopwatch())
+    assert outcome.degraded and outcome.purified.label == -1
+
+
+def test_models_that_do_not_fit(tmp_path: Path) -> None:
+    with (
+        Purifier.load(toy.save_bundle(tmp_path / "bare", classifier=False), threads=1) as bare,
+        Purifier.load(toy.save_bundle(tmp_path / "color", toy.COLOR), threads=1) as color,
+    ):
+        with pytest.raises(ContractError, match="--classifier"):
+            Defence(bare)
+        with pytest.raises(ContractError, match="handwritten digits"):
+            Defence(color)
+
+
+@pytest.mark.parametrize("name, epsilon", [("pgd", 0.3), ("fgsm", 0.0), ("fgsm", float("nan")), ("ifgsm", 1.5)])
+def test_attacks_that_make_no_sense(means_bundle: Path, name: str, epsilon: float) -> None:
+    with pytest.raises(ContractError, match="expected"):
+        Attack(name, means_bundle / CLASSIFIER_FILE, epsilon)
