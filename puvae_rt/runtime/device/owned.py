@@ -28,9 +28,10 @@ class Owner:
         return not self._finalizer.alive
 
     def close(self) -> None:
-        """Frees it and raises what freeing raises; twice is allowed."""
-        if self._finalizer.detach() is not None:
+        """Frees it; twice is allowed. What CUDA refuses to free (during a capture) can be closed again later."""
+        if self._finalizer.alive:
             self._release(*self._arguments)
+            self._finalizer.detach()
 
     def check_open(self) -> None:
         if self.closed:
@@ -42,7 +43,10 @@ class Owner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:  # after a fault CUDA refuses to free as well; what went wrong first is what matters
+            self._finalizer()
 
 
 def _quietly(release: Callable[..., None], *arguments: Any) -> None:

@@ -73,7 +73,7 @@ class EmulatedDevice(Owner):
         self._capturing: dict[int, Capture] = {}  # thread -> its capture
         self._streams: dict[int, Queue] = {}  # handle -> queue
         self._handles = 0x1000
-        super().__init__(self._schedule.drain)
+        super().__init__(self._schedule.drain_until, lambda: False)
 
     def snapshot(self) -> Counts:
         with self._schedule.lock:
@@ -142,18 +142,32 @@ class EmulatedDevice(Owner):
             stream.wait(event)
 
     def capture(self, stream: AnyStream, enqueue: Callable[[], None]) -> EmulatedGraph:
-        queue = queue_of(stream)
+        self.begin_capture(queue_of(stream))
+        try:
+            enqueue()
+        except BaseException:
+            self.abandon_capture(queue_of(stream))
+            raise
+        return self.end_capture(queue_of(stream))
+
+    def begin_capture(self, queue: Queue) -> None:
+        thread = threading.get_ident()
         with self._schedule.lock:
             self.refuse_in_capture("cuStreamBeginCapture")
             if queue.capture is not None:
                 raise failure("cuStreamBeginCapture", "CUDA_ERROR_ILLEGAL_STATE", "the stream is captured already")
-            capture = queue.capture = self._capturing[threading.get_ident()] = Capture(threading.get_ident())
-        try:
-            enqueue()
-        finally:
-            with self._schedule.lock:
-                queue.capture = None
-                del self._capturing[capture.thread]
+            queue.capture = self._capturing[thread] = Capture(thread)
+
+    def abandon_capture(self, queue: Queue) -> Capture:
+        with self._schedule.lock:
+            capture, queue.capture = queue.capture, None
+            if capture is None:
+                raise failure("cuStreamEndCapture", "CUDA_ERROR_ILLEGAL_STATE", "the stream is not captured")
+            del self._capturing[capture.thread]
+            return capture
+
+    def end_capture(self, queue: Queue) -> EmulatedGraph:
+        capture = self.abandon_capture(queue)
         if capture.broken is not None:
             raise failure("cuStreamEndCapture", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", capture.broken)
         self.count("captures")
@@ -200,7 +214,7 @@ class EmulatedDevice(Owner):
             self.refuse_in_capture(call)
             self.counts.frees += 1
             self._schedule.drain_until(lambda: False)
-            self._space.free(address, call)
+            self._space.free(address, call, check=not self._schedule.lost)
 
     def remove_stream(self, handle: int) -> None:
         with self._schedule.lock:

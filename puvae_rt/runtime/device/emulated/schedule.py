@@ -71,7 +71,7 @@ class Schedule:
     def remove(self, queue: Queue) -> None:
         """Work of a destroyed stream still runs."""
         with self.lock:
-            self.drain([queue])
+            self.drain_until(lambda: not queue.pending)
             self._queues.remove(queue)
 
     def enqueue(self, queue: Queue, operation: Callable[[], Operation]) -> None:
@@ -95,10 +95,14 @@ class Schedule:
         while not done() and self._step():
             pass
 
+    @property
+    def lost(self) -> bool:
+        return self._fault is not None
+
     def check(self) -> None:
         """A fault of earlier work is reported by every later call, as CUDA does."""
         if self._fault is not None:
-            raise failure(self._fault.call, self._fault.code, str(self._fault)) from self._fault
+            raise self._fault
 
     def _step(self) -> bool:
         """One operation, of any stream that can go on."""

@@ -1,0 +1,309 @@
+"""The device protocol on NVIDIA's own Python bindings (cuda.bindings), by the driver API.
+
+The driver API is the part that stays the same from CUDA 12 to 13, is what PyCUDA wraps as well, and gives back a
+status from every call. The device's primary context is used, which PyTorch, CuPy and TensorRT share.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from puvae_rt.errors import DeviceError, PuvaeError, TargetUnavailableError
+from puvae_rt.kernels.launch import Launch
+from puvae_rt.runtime.device.images import kernel_image
+from puvae_rt.runtime.device.owned import Owner
+from puvae_rt.runtime.device.protocol import Bytes, Device, HostKind, Properties, Stream
+from puvae_rt.runtime.device.status import SUCCESS, failure
+
+_INSTALL = "install it with `pip install cuda-bindings` (its major version is that of the driver's CUDA)"
+
+
+class Driver:
+    """The driver with every status checked, in the primary context of one GPU."""
+
+    def __init__(self, ordinal: int) -> None:
+        self.api = load_api()
+        self.device = 0
+        self._here = threading.local()
+        self._call("cuInit", 0)
+        self.device = self._call("cuDeviceGet", ordinal)
+        self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
+        weakref.finalize(self, self.api.cuDevicePrimaryCtxRelease, self.device)
+
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        """Calls `name` in this device's context; its results without the status. DeviceError when it failed."""
+        if not getattr(self._here, "current", False):
+            self._call("cuCtxSetCurrent", self._context)
+            self._here.current = True
+        return self._call(name, *arguments)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        status, *results = getattr(self.api, name)(*arguments)
+        if status.name != SUCCESS:
+            raise failure(name, status.name, self._describe(status))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _describe(self, status: Any) -> str:
+        _, text = self.api.cuGetErrorString(status)
+        return bytes(text or b"").decode(errors="replace")
+
+
+def load_api() -> Any:
+    """cuda.bindings.driver; TargetUnavailableError where it or the NVIDIA driver is missing."""
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise TargetUnavailableError(f"CUDA's Python bindings are missing ({error}); {_INSTALL}") from error
+    try:
+        driver.cuDriverGetVersion()
+    except Exception as error:  # cuda.pathfinder's own class, or RuntimeError, by version
+        first = str(error).strip().partition("\n")[0]
+        raise TargetUnavailableError(
+            f"no NVIDIA driver: {first} Install the driver of your GPU (`nvidia-smi` must work), "
+            "or use device='emulated' to try the pipeline without one"
+        ) from error
+    return driver
+
+
+class CudaDevice(Owner):
+    """One GPU.
+
+    Args:
+        ordinal: its number, as `nvidia-smi -L` lists it.
+    """
+
+    layer, captures, evidence = "cuda", True, "measured"
+
+    def __init__(self, ordinal: int = 0) -> None:
+        self.driver = Driver(ordinal)
+        self.properties = _properties(self.driver)
+        self._modules: list[CudaModule] = []
+        self._lock = threading.Lock()
+        super().__init__(_close_all, self._modules)
+
+    def free_memory(self) -> int:
+        free, _total = self.driver("cuMemGetInfo")
+        return int(free)
+
+    def allocate(self, nbytes: int) -> CudaMemory:
+        return CudaMemory(self.driver, nbytes)
+
+    def allocate_host(self, nbytes: int, kind: HostKind | None = None) -> CudaHostMemory:
+        return CudaHostMemory(self.driver, nbytes, kind or self.properties.host_kind)
+
+    def stream(self) -> CudaStream:
+        return CudaStream(self.driver)
+
+    def event(self, timed: bool = False) -> CudaEvent:
+        return CudaEvent(self.driver, timed)
+
+    def kernels(self) -> CudaModule:
+        with self._lock:
+            if not self._modules:
+                self._modules.append(CudaModule(self.driver, kernel_image(self.properties)))
+            return self._modules[0]
+
+    def to_device(self, destination: int, source: npt.NDArray[Any], stream: Stream) -> None:
+        self.driver("cuMemcpyHtoDAsync", destination, source.ctypes.data, _nbytes(source), stream.handle)
+
+    def to_host(self, destination: npt.NDArray[Any], source: int, stream: Stream) -> None:
+        self.driver("cuMemcpyDtoHAsync", destination.ctypes.data, source, _nbytes(destination), stream.handle)
+
+    def copy(self, destination: int, source: int, nbytes: int, stream: Stream) -> None:
+        self.driver("cuMemcpyDtoDAsync", destination, source, nbytes, stream.handle)
+
+    def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
+        self.driver("cuMemsetD8Async", address, value, nbytes, stream.handle)
+
+    def wait_external(self, stream: Stream, handle: int) -> None:
+        with self.event() as event:
+            self.driver("cuEventRecord", event.handle, handle)
+            stream.wait(event)
+
+    def capture(self, stream: Stream, enqueue: Callable[[], None]) -> CudaGraph:
+        mode = self.driver.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL  # other threads may allocate
+        self.driver("cuStreamBeginCapture", stream.handle, mode)
+        try:
+            enqueue()
+        except BaseException:
+            with suppress(DeviceError):  # the cause is on its way already
+                self.driver("cuGraphDestroy", self.driver("cuStreamEndCapture", stream.handle))
+            raise
+        template = self.driver("cuStreamEndCapture", stream.handle)
+        return CudaGraph(self.driver, template, self.kernels().function)
+
+
+class CudaMemory(Owner):
+    """Device memory."""
+
+    def __init__(self, driver: Driver, nbytes: int) -> None:
+        self.address, self.nbytes = int(driver("cuMemAlloc", nbytes)), nbytes
+        super().__init__(driver, "cuMemFree", self.address)
+
+
+class CudaHostMemory(Owner):
+    """Page-locked or unified memory."""
+
+    def __init__(self, driver: Driver, nbytes: int, kind: HostKind) -> None:
+        api, self.kind, self.address = driver.api, kind, 0
+        if kind is HostKind.UNIFIED:
+            attach = api.CUmemAttach_flags.CU_MEM_ATTACH_GLOBAL
+            host = self.address = int(driver("cuMemAllocManaged", nbytes, int(attach)))
+        else:
+            flags = api.CU_MEMHOSTALLOC_PORTABLE | api.CU_MEMHOSTALLOC_DEVICEMAP * (kind is HostKind.MAPPED)
+            host = int(driver("cuMemHostAlloc", nbytes, flags))
+        super().__init__(driver, "cuMemFree" if kind is HostKind.UNIFIED else "cuMemFreeHost", host)
+        if kind is HostKind.MAPPED:
+            self.address = int(driver("cuMemHostGetDevicePointer", host, 0))
+        self.array: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(host))
+
+
+class CudaStream(Owner):
+    """A stream that does not wait for the legacy default stream."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.handle = int(driver("cuStreamCreate", int(driver.api.CUstream_flags.CU_STREAM_NON_BLOCKING)))
+        super().__init__(driver, "cuStreamDestroy", self.handle)
+
+    def synchronize(self) -> None:
+        self._driver("cuStreamSynchronize", self.handle)
+
+    def wait(self, event: Any) -> None:
+        self._driver("cuStreamWaitEvent", self.handle, event.handle, 0)
+
+
+class CudaEvent(Owner):
+    """An event, without timing unless asked: recording it is cheaper then."""
+
+    def __init__(self, driver: Driver, timed: bool) -> None:
+        self._driver, kinds = driver, driver.api.CUevent_flags
+        flags = kinds.CU_EVENT_DEFAULT if timed else kinds.CU_EVENT_DISABLE_TIMING
+        self.handle = int(driver("cuEventCreate", int(flags)))
+        super().__init__(driver, "cuEventDestroy", self.handle)
+
+    def record(self, stream: Stream) -> None:
+        self._driver("cuEventRecord", self.handle, stream.handle)
+
+    def synchronize(self) -> None:
+        self._driver("cuEventSynchronize", self.handle)
+
+    def elapsed_ms(self, start: Any) -> float:
+        return float(self._driver("cuEventElapsedTime", start.handle, self.handle))
+
+
+class CudaModule(Owner):
+    """Kernels of one binary."""
+
+    def __init__(self, driver: Driver, image: bytes) -> None:
+        self._driver = driver
+        self._module = driver("cuModuleLoadData", image)
+        self._functions: dict[str, Any] = {}
+        super().__init__(driver, "cuModuleUnload", self._module)
+
+    def function(self, entry: str) -> Any:
+        if entry not in self._functions:
+            self._functions[entry] = self._driver("cuModuleGetFunction", self._module, entry.encode())
+        return self._functions[entry]
+
+    def launch(self, launch: Launch, arguments: Sequence[Any], stream: Stream) -> None:
+        pointers = _pointers(arguments)
+        self._driver(
+            "cuLaunchKernel",
+            self.function(launch.entry),
+            *launch.grid,
+            *launch.block,
+            launch.shared_bytes,
+            stream.handle,
+            ctypes.addressof(pointers),
+            0,
+        )
+
+
+class CudaGraph(Owner):
+    """An executable graph, with the template that its kernels are found in."""
+
+    def __init__(self, driver: Driver, template: Any, function: Callable[[str], Any]) -> None:
+        self._driver, self._template, self._function = driver, template, function
+        try:
+            self._exec = driver("cuGraphInstantiate", template, 0)
+        except PuvaeError:
+            driver("cuGraphDestroy", template)
+            raise
+        super().__init__(_destroy_graph, driver, self._exec, template)
+
+    def launch(self, stream: Stream) -> None:
+        self.check_open()
+        self._driver("cuGraphLaunch", self._exec, stream.handle)
+
+    def set_arguments(self, launch: Launch, arguments: Sequence[Any]) -> None:
+        self.check_open()
+        node, parameters = self._kernel(launch)
+        pointers = _pointers(arguments)
+        parameters.kernelParams = ctypes.addressof(pointers)
+        self._driver("cuGraphExecKernelNodeSetParams", self._exec, node, parameters)
+
+    def _kernel(self, launch: Launch) -> tuple[Any, Any]:
+        """The captured launch that has this entry point, and its parameters."""
+        call, kind = self._driver, self._driver.api.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
+        _, count = call("cuGraphGetNodes", self._template)
+        nodes, _ = call("cuGraphGetNodes", self._template, count)
+        kernels = [node for node in nodes if call("cuGraphNodeGetType", node) == kind]
+        wanted, parameters = int(self._function(launch.entry)), [call("cuGraphKernelNodeGetParams", n) for n in kernels]
+        found = [(node, p) for node, p in zip(kernels, parameters, strict=True) if int(p.func) == wanted]
+        if len(found) != 1:
+            text = f"{len(found)} captured launches of {launch.entry}, expected one"
+            raise failure("cuGraphExecKernelNodeSetParams", "CUDA_ERROR_NOT_FOUND", text)
+        return found[0]
+
+
+def _destroy_graph(driver: Driver, executable: Any, template: Any) -> None:
+    driver("cuGraphExecDestroy", executable)
+    driver("cuGraphDestroy", template)
+
+
+def _close_all(owners: list[CudaModule]) -> None:
+    for owner in owners:
+        owner.close()
+
+
+def _pointers(arguments: Sequence[Any]) -> Any:
+    """void*[]: the address of each argument, which the driver reads during the call."""
+    return (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+
+
+def _nbytes(array: npt.NDArray[Any]) -> int:
+    if not array.flags.c_contiguous:
+        raise failure("cuMemcpyAsync", "CUDA_ERROR_INVALID_VALUE", "the host array is not contiguous")
+    return array.nbytes
+
+
+def _properties(driver: Driver) -> Properties:
+    def attribute(name: str) -> int:
+        key = getattr(driver.api.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(driver("cuDeviceGetAttribute", key, driver.device))
+
+    version = int(driver("cuDriverGetVersion"))
+    return Properties(
+        name=bytes(driver("cuDeviceGetName", 256, driver.device)).split(b"\0")[0].decode(errors="replace"),
+        compute_capability=(attribute("COMPUTE_CAPABILITY_MAJOR"), attribute("COMPUTE_CAPABILITY_MINOR")),
+        integrated=bool(attribute("INTEGRATED")),
+        maps_host_memory=bool(attribute("CAN_MAP_HOST_MEMORY")),
+        concurrent_managed_access=bool(attribute("CONCURRENT_MANAGED_ACCESS")),
+        multiprocessors=attribute("MULTIPROCESSOR_COUNT"),
+        total_memory=int(driver("cuDeviceTotalMem", driver.device)),
+        driver_version=(version // 1000, version % 1000 // 10),
+    )
+
+
+def _conforms(device: CudaDevice) -> Device:
+    """Holds the type checker to it."""
+    return device
