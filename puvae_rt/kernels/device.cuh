@@ -8,6 +8,7 @@ using uint8 = unsigned char;
 using int32 = int;
 using uint32 = unsigned int;
 using int64 = long long;
+using uint64 = unsigned long long;
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
@@ -41,6 +42,7 @@ __device__ inline unsigned short float_to_half(float value) {  // round to neare
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int kWarp = 32;
+constexpr int kMaxThreads = 256;  // of a block; launch.MAX_THREADS
 
 struct Half {
     unsigned short bits;

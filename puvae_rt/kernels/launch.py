@@ -25,7 +25,7 @@ STORAGE = {np.dtype(np.float32): "f32", np.dtype(np.float16): "f16", np.dtype(np
 FLOATS = ("f32", "f16")
 COLORS = {1: "gray", 3: "rgb"}  # channels of the model -> name in an entry point
 WARP = 32
-MAX_THREADS = 256  # kMaxThreads of both kernels
+MAX_THREADS = 256  # kMaxThreads
 MAX_PIXELS = 65_536
 CHUNK = 8  # kChunk: consecutive values that one thread loads at once
 
@@ -160,4 +160,4 @@ PREPROCESS_ENTRIES = tuple(
     f"preprocess_{pixels}_{color}_{stored}" for pixels in FORMATS for color in COLORS.values() for stored in FLOATS
 )
 # Kernel source -> its entry points.
-ENTRIES = {"select_projection": SELECT_PROJECTION_ENTRIES}
+ENTRIES = {"select_projection": SELECT_PROJECTION_ENTRIES, "preprocess": PREPROCESS_ENTRIES}

@@ -13,10 +13,9 @@
 // A thread takes the same elements in the same order whether the loads are vectors or scalars and whatever N and K
 // are: a candidate's distance depends on its values alone, bit for bit.
 //
-// Twin: oracle.select_projection. Argument list: arguments.SelectProjectionArgs.
+// Twin: oracle.select_projection. Argument list: launch.SelectProjectionArgs.
 #include "device.cuh"
 
-constexpr int kMaxThreads = 256;
 constexpr int kMaxWarps = kMaxThreads / kWarp;
 constexpr int32 kFlagNoCandidate = 1;   // every score was NaN
 constexpr int32 kFlagSomeNaN = 2;       // at least one was
@@ -192,3 +191,6 @@ ENTRIES_FOR(f32, float, f32, float)
 ENTRIES_FOR(f32, float, f16, Half)
 ENTRIES_FOR(f16, Half, f32, float)
 ENTRIES_FOR(f16, Half, f16, Half)
+
+#undef ENTRY
+#undef ENTRIES_FOR

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from puvae_rt.kernels import SelectProjectionArgs, select_projection, shim
+from puvae_rt.kernels import PreprocessArgs, SelectProjectionArgs, preprocess, select_projection, shim
 from puvae_rt.kernels.oracle import Selection
 
 
@@ -51,3 +54,51 @@ def run_select(
     shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, tau, *written, k, d).values(), seed)
     assert not arrivals.any(), "the counters must be back at 0 for the next launch"
     return Selection(purified, index, rmse, score, flags)
+
+
+class Images(NamedTuple):
+    """What `preprocess` writes."""
+
+    image: np.ndarray  # [R, C, H, W]
+    phases: np.ndarray | None  # [R * 4, C, H/2, W/2]
+
+
+def run_preprocess(
+    frame: np.ndarray,
+    regions: Sequence[Sequence[int]],
+    pixels: str,
+    channels: int,
+    height: int,
+    width: int,
+    dtype: type = np.float32,
+    padding: int = 0,
+    seed: int = 0,
+    split: bool = False,
+) -> Images:
+    """`oracle.preprocess` on the kernel; rows of the frame are `padding` bytes further apart than they need to be.
+
+    The last row has no padding and the frame ends where its allocation ends, so that a byte too far is caught.
+    """
+    rows = len(frame) * 2 // 3 if pixels == "nv12" else len(frame)
+    planes = [pitched(plane, padding) for plane in (frame[:rows], frame[rows:])]
+    image = empty((len(regions), channels, height, width), dtype)
+    phases = empty((4 * len(regions), channels, height // 2, width // 2), dtype) if split else None
+    corners = np.array(regions, np.int32)
+    pitch = frame[0].nbytes + padding
+    addresses = (address(a) for a in (corners, image, phases))
+    arguments = PreprocessArgs(
+        *(address(p) for p in planes), pitch, pitch, frame.shape[1], rows, *addresses, height, width
+    )
+    launch = preprocess(len(regions), pixels, channels, height, width, dtype)
+    shim.load().run(launch, arguments.values(), seed)
+    return Images(image, phases)
+
+
+def pitched(plane: np.ndarray, padding: int) -> np.ndarray | None:
+    """The plane's bytes with `padding` between rows, at an odd address; None for a plane without rows."""
+    if not len(plane):
+        return None
+    row = plane[0].nbytes
+    padded = np.full((len(plane), row + padding), 0xA5, np.uint8)
+    padded[:, :row] = plane.reshape(len(plane), row)
+    return placed(padded.reshape(-1)[: padded.size - padding], offset=1)

@@ -16,6 +16,7 @@ using uint8 = std::uint8_t;
 using int32 = std::int32_t;
 using uint32 = std::uint32_t;
 using int64 = std::int64_t;
+using uint64 = std::uint64_t;
 
 using std::max;
 using std::min;
