@@ -85,14 +85,14 @@ class GanTask:
         pass
 
     def _generator_loss(self, count: int) -> Tensor:
-        loss = -self.module.critic(self._generate(count)).mean()
+        loss: Tensor = -self.module.critic(self._generate(count)).mean()
         self._note(2, loss)
         return loss
 
     def _critic_loss(self, real: Tensor) -> Tensor:
         fake = self._generate(len(real)).detach()
         on_real, on_fake = self.module.critic(torch.cat([real, fake])).chunk(2)
-        distance = on_real.mean() - on_fake.mean()  # estimates the Wasserstein distance
+        distance: Tensor = on_real.mean() - on_fake.mean()  # estimates the Wasserstein distance
         penalty = self._gradient_penalty(real, fake)
         self._note(0, distance)
         self._note(1, penalty)
@@ -102,7 +102,8 @@ class GanTask:
         """Mean squared excess of the critic's slope over 1, between real and generated images."""
         between = torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1)).requires_grad_()
         (slope,) = torch.autograd.grad(self.module.critic(between).sum(), between, create_graph=True)
-        return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        excess: Tensor = slope.flatten(1).norm(dim=1) - 1
+        return excess.square().mean()
 
     def _generate(self, count: int) -> Tensor:
         return self.module.generator(torch.randn(count, LATENT))  # type: ignore[no-any-return]

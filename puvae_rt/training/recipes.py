@@ -46,6 +46,7 @@ class Recipe:
     ranking_tau: float = 0.0
     input_noise: float = 0.0
     self_attack: float = 0.0
+    threshold_start: bool = False  # see puvae_rt.training.initialisation; for images that are mostly black and white
     tuned_score: bool = True  # False: RMSE, as in the paper
 
     def __post_init__(self) -> None:
@@ -84,5 +85,6 @@ OURS = Recipe(
     ranking_tau=0.1,
     input_noise=0.7,
     self_attack=0.3,
+    threshold_start=True,
 )
 RECIPES = {recipe.name: recipe for recipe in (PAPER, OURS)}

@@ -19,6 +19,7 @@ from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.training.artefacts import load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
+from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, SOURCE, Recipe, Schedule
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
@@ -86,6 +87,8 @@ def train_puvae(
     history = {"recipe": asdict(recipe), "schedule": asdict(schedule)}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes)))
+        if recipe.threshold_start:
+            start_from_thresholds(model.trunk)
         identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])

@@ -1,0 +1,39 @@
+"""Where the weights start.
+
+Adversarially trained digit classifiers end with first-layer filters that threshold single pixels (Madry et al. 2018,
+appendix C): after x -> clip((x - t) / (1 - 2t), 0, 1) a perturbation below t no longer exists on dark or light pixels.
+Reaching such filters from random weights takes most of a training; starting there takes none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from puvae_rt.errors import ContractError
+from puvae_rt.models.puvae import DilatedTrunk
+from puvae_rt.models.spec import WIDTH
+
+THRESHOLDS = (0.25, 0.45)  # lowest and highest t; a pair of channels for each of WIDTH / 4 values between
+ORDINARY_SHARE = 0.1  # of their usual weight in the second layer, for channels that do not threshold
+CENTRE = 3  # of a 7-tap kernel
+
+
+@torch.no_grad()
+def start_from_thresholds(trunk: nn.Module) -> None:
+    """Half of the first layer's channels become pairs relu(g(x - t)), relu(g(x - 1 + t)), g = 1 / (1 - 2t), of which
+    the second layer sees the difference: x clipped to [t, 1 - t] and stretched to [0, 1]."""
+    if not isinstance(trunk, DilatedTrunk):
+        raise ContractError(f"threshold_start: got a {type(trunk).__name__}, expected the convolutional trunk")
+    first, second = trunk.convs[0], trunk.convs[1]
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+    pairs = WIDTH // 4
+    for pair, t in enumerate(torch.linspace(*THRESHOLDS, pairs).tolist()):
+        gain = 1 / (1 - 2 * t)
+        for channel, threshold in ((2 * pair, t), (2 * pair + 1, 1 - t)):
+            first.weight[channel] = 0
+            first.weight[channel, :, CENTRE, CENTRE] = gain / first.in_channels
+            first.bias[channel] = -gain * threshold  # type: ignore[index]  # there is a bias
+        second.weight[:, 2 * pair] *= 2  # half of the inputs carry the signal
+        second.weight[:, 2 * pair + 1] = -second.weight[:, 2 * pair]
+    second.weight[:, 2 * pairs :] *= ORDINARY_SHARE
