@@ -1,0 +1,148 @@
+"""The trainings of the defences that PuVAE is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.data import Split
+from puvae_rt.models.magnet import reformer
+from puvae_rt.robustness.attacks import fgsm
+from puvae_rt.train_baselines import main
+from puvae_rt.training.artefacts import load_classifier, load_generator, load_reformer
+from puvae_rt.training.baseline_stages import GAN_ADAM
+from puvae_rt.training.baselines import CRITIC_STEPS, AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.loop import fit
+from puvae_rt.training.recipes import Schedule
+from puvae_rt.training.stages import Stage, train_classifier
+from tests.evaluation.study import NAME, save_images
+from tests.tolerances import LOSS_RTOL
+
+CONTRACT = ImageContract(1, 28, 28)
+SCHEDULE = Schedule(epochs=2, batch=2, learning_rate=1e-3)
+
+
+def split(count: int = 16) -> Split:
+    random = np.random.default_rng(0)
+    return Split(random.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), random.integers(0, 5, count))
+
+
+def gan_task() -> GanTask:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GanTask(Gan(CONTRACT))
+
+
+def weights(task: GanTask) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in task.module.state_dict().items()}
+
+
+def test_each_step_of_the_gan_moves_one_network_only() -> None:
+    task, moved = gan_task(), []
+    for stop in range(1, CRITIC_STEPS + 3):
+        task = gan_task()
+        before = weights(task)
+        fit(task, split(), SCHEDULE, {}, stop_after=stop, adam=GAN_ADAM)
+        moved.append(
+            {name.split(".")[0] for name, value in weights(task).items() if not torch.equal(value, before[name])}
+        )
+    assert moved[:CRITIC_STEPS] == [{"critic"}] * CRITIC_STEPS
+    assert moved[CRITIC_STEPS] == {"critic", "generator"}
+
+
+def test_the_gradient_penalty_is_zero_for_slope_one() -> None:
+    task = gan_task()
+
+    class Linear(torch.nn.Module):
+        """Slope `size` everywhere."""
+
+        def __init__(self, size: float) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.full((784,), size / 28))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1) @ self.weight
+
+    real, fake = torch.rand(2, 3, *CONTRACT.shape)
+    for size in (1.0, 3.0):
+        task.module.critic = Linear(size)  # type: ignore[assignment]
+        penalty = task._gradient_penalty(real, fake)
+        torch.testing.assert_close(penalty, torch.tensor((size - 1) ** 2), rtol=LOSS_RTOL, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 8])
+def test_a_resumed_gan_is_bit_exact(tmp_path: Path, stop_after: int) -> None:
+    whole, part, resumed = gan_task(), gan_task(), gan_task()
+    checkpoint = tmp_path / "gan.safetensors"
+    curve = fit(whole, split(), SCHEDULE, {}, adam=GAN_ADAM)
+    fit(part, split(), SCHEDULE, {}, checkpoint, stop_after=stop_after, adam=GAN_ADAM)
+    assert fit(resumed, split(), SCHEDULE, {}, checkpoint, adam=GAN_ADAM) == curve
+    for name, value in weights(whole).items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+
+
+def test_the_reformer_learns_to_take_noise_away() -> None:
+    flat = Split(np.full((64, 1, 28, 28), 128, np.uint8), np.zeros(64, np.int64))
+    task = ReformerTask(reformer(CONTRACT), CONTRACT)
+    fit(task, flat, Schedule(epochs=25, batch=16, learning_rate=0.05), {})
+    noisy = (0.5 + 0.1 * torch.randn(4, *CONTRACT.shape)).clamp(0, 1)
+    assert (task.module(noisy) - 128 / 255).square().mean() < 0.5 * (noisy - 128 / 255).square().mean()
+
+
+def test_adversarial_training_sees_the_undefended_classifiers_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    attacked, module = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 5)) for _ in range(2))
+    module.register_forward_hook(lambda _module, inputs, _out: seen.append(inputs[0]))
+    x, y = torch.rand(3, *CONTRACT.shape), torch.tensor([0, 1, 2])
+    AdversarialTask(module, attacked, 0.3).loss(x, y, fresh=True)
+    torch.testing.assert_close(seen[0], torch.cat([x, fgsm(attacked, x, y, 0.3)]))
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    data = save_images(tmp_path / f"{NAME}.npz", train=48, test=5)
+    places = ["--dataset", NAME, "--data", str(data), "--out", str(tmp_path / "runs")]
+    return [*places, "--epochs", "1", "--batch", "8", "--baseline"]
+
+
+def test_the_command_trains_each_baseline_once(tmp_path: Path, command: list[str]) -> None:
+    from puvae_rt.data import load_dataset
+
+    folder = tmp_path / "runs" / NAME
+    folder.mkdir(parents=True)
+    train_classifier(Stage(folder, "classifier_a"), "A", load_dataset(NAME, tmp_path / f"{NAME}.npz"), Schedule(1, 8))
+    for baseline in ("magnet", "defense_gan", "adv_training"):
+        assert main([*command, baseline]) == 0
+    assert load_reformer(folder / "magnet.safetensors")[1]["schedule"]["epochs"] == 1
+    assert load_generator(folder / "defense_gan.safetensors")[0](torch.zeros(1, 128)).shape == (1, 1, 28, 28)
+    assert load_classifier(folder / "adv_training_a.safetensors")[1]["epsilon"] == 0.3
+    before = {path: path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert main([*command, "defense_gan"]) == 0
+    assert before == {path: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["adv_training"], "classifier_a.safetensors"),
+        (["adv_training", "--epsilon", "2"], "epsilon=2.0"),
+        (["magnet", "--epochs", "0"], "--epochs"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    command: list[str], more: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, *more]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_weights_of_another_schedule_are_not_taken_for_this_one(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "magnet"]) == 0
+    assert main([*command, "magnet", "--epochs", "2"]) == 2
+    assert "trained with other schedule" in capsys.readouterr().err
