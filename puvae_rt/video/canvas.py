@@ -20,7 +20,8 @@ class Canvas:
     """A BGR picture in the making; `pixels` [H,W,3]."""
 
     def __init__(self, size: tuple[int, int], colour: Colour) -> None:
-        self.pixels: Pixels = np.full((size[1], size[0], 3), colour, np.uint8)
+        self.pixels: Pixels = np.empty((size[1], size[0], 3), np.uint8)
+        self.fill((0, 0, *size), colour)
 
     def text(self, text: str, at: Point, scale: float, colour: Colour, align: str = "left", bold: bool = False) -> None:
         """One line with its base line at `at`; `align` says which end of it: left, centre, right."""
@@ -32,12 +33,12 @@ class Canvas:
     def tag(self, text: str, at: Point, colour: Colour, ground: Colour) -> None:
         """Text on a filled label that starts at `at`."""
         (width, height), _ = cv2.getTextSize(text, _FONT, 0.6, 2)
-        cv2.rectangle(self.pixels, (at[0], at[1] - height - 8), (at[0] + width + 14, at[1] + 6), ground, -1)
+        cv2.rectangle(self.pixels, (at[0], at[1] - height - 8), (at[0] + width + 14, at[1] + 6), ground, cv2.FILLED)
         self.text(text, (at[0] + 7, at[1] - 1), 0.6, colour, bold=True)
 
     def fill(self, place: Place, colour: Colour) -> None:
         x, y, width, height = place
-        self.pixels[y : y + height, x : x + width] = colour
+        cv2.rectangle(self.pixels, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
 
     def box(self, place: Place, colour: Colour) -> None:
         x, y, width, height = place

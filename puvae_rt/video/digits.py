@@ -70,7 +70,7 @@ def normalize(ink: Floats) -> Floats:
     left = _offset(mass["m10"] / mass["m00"], width)
     top = _offset(mass["m01"] / mass["m00"], height)
     image = np.zeros((1, SIDE, SIDE), np.float32)
-    image[0, top : top + height, left : left + width] = boxed
+    image[0, top : top + height, left : left + width] = np.clip(boxed, 0, 1)  # averaging may round above 1
     return image
 
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puvae_rt.errors import DataError
-from puvae_rt.video.frames import Frame, Pixels, Truth
+from puvae_rt.video.frames import Box, Frame, Pixels, Truth
 
 FPS = 30.0
 CARD = 300  # side of a card before it is scaled into the frame
+_USUAL_HEIGHT = 480  # of a frame, in which a card of scale 1 keeps its size
 DIGIT = 230  # side of the 28x28 image on its card
 _SHAKE = 4  # pixels by which the camera trembles
 _SENSOR_NOISE = 4.0  # standard deviation, gray levels
@@ -68,7 +69,7 @@ class SyntheticClip:
     frames: int = 300
     hold: int = 15
     width: int = 640
-    height: int = 480
+    height: int = _USUAL_HEIGHT
     seed: int = 0
 
     def __len__(self) -> int:
@@ -77,56 +78,79 @@ class SyntheticClip:
     def __iter__(self) -> Iterator[Frame]:
         rng = np.random.default_rng(self.seed)
         order = rng.permutation(len(self.samples.labels))
-        desk, light, noise = self._desk(rng), self._light(rng), self._noise(rng)
+        studio = _Studio.furnished(self.width, self.height, rng)
         for first in range(0, self.frames, self.hold):
             turn = first // self.hold
             sample = order[turn % len(order)]
             card = _Card.drawn(self.samples.images[sample, 0], turn, rng)
             for index in range(first, min(first + self.hold, self.frames)):
-                image, box = self._shoot(card, index - first, desk, light, noise, rng)
+                image, box = studio.shoot(card, index - first, rng)
                 yield Frame(image, index, Truth(int(self.samples.labels[sample]), box))
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _shoot(
-        self, card: _Card, step: int, desk: Floats, light: Floats, noise: Floats, rng: np.random.Generator
-    ) -> tuple[Pixels, tuple[int, int, int, int]]:
-        """One exposure: shaken desk, card and its shadow, light, lens blur, sensor noise."""
-        left, top = rng.integers(0, _SHAKE, 2)
-        scene = desk[top : top + self.height, left : left + self.width].copy()
+
+@dataclass(frozen=True)
+class _Studio:
+    """What stays the same from frame to frame; `_SHAKE` pixels larger than a frame."""
+
+    desk: Floats  # [H,W,3] lit
+    desk_pixels: Pixels  # the same
+    light: Floats  # [H,W,1]
+    noise: NDArray[np.int8]  # of the sensor: more than a frame needs, each frame starts somewhere else in it
+    width: int
+    height: int
+
+    @staticmethod
+    def furnished(width: int, height: int, rng: np.random.Generator) -> _Studio:
+        size = height + _SHAKE, width + _SHAKE
+        wood, light = _wood(*size, rng), _light(*size, rng)
+        noise = np.round(_SENSOR_NOISE * rng.standard_normal(2 * height * width * 3, np.float32)).astype(np.int8)
+        desk = wood * light
+        return _Studio(desk, np.clip(desk, 0, 255).astype(np.uint8), light, noise, width, height)
+
+    def shoot(self, card: _Card, step: int, rng: np.random.Generator) -> tuple[Pixels, Box]:
+        """One exposure: shaken desk, card and its shadow, light, lens blur, sensor noise; and the digit's box."""
+        left, top = (int(shake) for shake in rng.integers(0, _SHAKE, 2))
+        image = self.desk_pixels[top : top + self.height, left : left + self.width].copy()
         place = card.placement(step, self.width, self.height)
-        size = (self.width, self.height)
-        shadow = cv2.warpAffine(card.shadow, place, size, flags=cv2.INTER_LINEAR)
-        scene *= 1 - shadow[..., None]
-        opaque = cv2.warpAffine(card.opaque, place, size, flags=cv2.INTER_LINEAR)[..., None]
-        scene += opaque * (cv2.warpAffine(card.colour, place, size, flags=cv2.INTER_LINEAR) - scene)
-        scene *= light
-        blurred = cv2.GaussianBlur(scene, (0, 0), card.blur)
-        shift = int(rng.integers(0, noise.size - scene.size))
-        blurred += noise[shift : shift + scene.size].reshape(scene.shape)
-        ink = cv2.warpAffine(card.ink, place, size, flags=cv2.INTER_LINEAR)
-        x, y, w, h = cv2.boundingRect((ink > 0.5).astype(np.uint8))
-        return np.clip(blurred, 0, 255).astype(np.uint8), (x, y, w, h)
+        x, y, w, h = region = _clipped(_bounds(place), self.width, self.height)
+        place[:, 2] -= x, y
+        seen = slice(top + y, top + y + h), slice(left + x, left + x + w)
+        image[y : y + h, x : x + w] = card.lying(place, self.desk[seen], self.light[seen])
+        shift = int(rng.integers(0, self.noise.size - image.size))
+        noisy = cv2.add(image, self.noise[shift : shift + image.size].reshape(image.shape), dtype=cv2.CV_8U)
+        return np.asarray(noisy, np.uint8), card.digit_box(place, region)
 
-    def _desk(self, rng: np.random.Generator) -> Floats:
-        """Wood: streaks of noise stretched along the grain, BGR, larger than a frame."""
-        height, width = self.height + _SHAKE, self.width + _SHAKE
-        streaks = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), sigmaX=60, sigmaY=1.5)
-        waves = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), sigmaX=90, sigmaY=25)
-        grain = 9 * streaks / streaks.std() + 10 * waves / waves.std()
-        return np.asarray(np.array([78, 112, 146]) + grain[..., None], np.float32)
 
-    def _light(self, rng: np.random.Generator) -> Floats:
-        """A lamp to one side and the lens's fall-off towards the corners, [H,W,1]."""
-        y, x = np.mgrid[-1 : 1 : self.height * 1j, -1 : 1 : self.width * 1j]
-        angle = rng.uniform(0, 2 * np.pi)
-        lamp = 1 + 0.25 * (np.cos(angle) * x + np.sin(angle) * y)
-        return np.asarray((lamp * (1 - 0.12 * (x**2 + y**2)))[..., None], np.float32)
+def _wood(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """Streaks of noise stretched along the grain, BGR."""
+    streaks = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), sigmaX=60, sigmaY=1.5)
+    waves = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), sigmaX=90, sigmaY=25)
+    grain = 9 * streaks / streaks.std() + 10 * waves / waves.std()
+    return np.asarray(np.array([78, 112, 146]) + grain[..., None], np.float32)
 
-    def _noise(self, rng: np.random.Generator) -> Floats:
-        """More sensor noise than a frame needs; each frame starts somewhere else in it."""
-        return _SENSOR_NOISE * rng.standard_normal(2 * self.height * self.width * 3, np.float32)
+
+def _light(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """A lamp to one side and the lens's fall-off towards the corners, [H,W,1]."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    lamp = 1 + 0.25 * (np.cos(angle) * x + np.sin(angle) * y)
+    return np.asarray((lamp * (1 - 0.12 * (x**2 + y**2)))[..., None], np.float32)
+
+
+def _bounds(place: NDArray[np.float64]) -> Box:
+    """The box of a placed card."""
+    corners = np.array([[0, 0, 1], [CARD, 0, 1], [0, CARD, 1], [CARD, CARD, 1]]) @ place.T
+    left, top = (int(v) for v in np.floor(corners.min(axis=0)))
+    right, bottom = (int(v) for v in np.ceil(corners.max(axis=0)))
+    return left, top, right - left, bottom - top
+
+
+def _clipped(box: Box, width: int, height: int) -> Box:
+    x, y = max(0, box[0]), max(0, box[1])
+    return x, y, min(width, box[0] + box[2]) - x, min(height, box[1] + box[3]) - y
 
 
 @dataclass(frozen=True)
@@ -166,12 +190,31 @@ class _Card:
             blur=rng.uniform(0.7, 1.4),
         )
 
+    def lying(self, place: NDArray[np.float64], desk: Floats, light: Floats) -> Pixels:
+        """The card on this part of the desk, as the lens sees it."""
+        size = desk.shape[1], desk.shape[0]
+        shadow, opaque, colour = (
+            cv2.warpAffine(layer, place, size, flags=cv2.INTER_LINEAR)
+            for layer in (self.shadow, self.opaque, self.colour)
+        )
+        scene = desk * (1 - shadow[..., None])
+        scene += opaque[..., None] * (colour * light - scene)
+        blurred = cv2.GaussianBlur(scene, (0, 0), self.blur)
+        return np.asarray(np.clip(blurred, 0, 255), np.uint8)
+
+    def digit_box(self, place: NDArray[np.float64], region: Box) -> Box:
+        """The digit's box on the frame, of which the card covers `region`."""
+        ink = cv2.warpAffine(self.ink, place, region[2:], flags=cv2.INTER_LINEAR)
+        x, y, w, h = cv2.boundingRect((ink > 0.5).astype(np.uint8))
+        return region[0] + x, region[1] + y, w, h
+
     def placement(self, step: int, width: int, height: int) -> NDArray[np.float64]:
         """The affine map from the card to frame number `step` since it appeared; the digit stays in the frame."""
-        reach = self.scale * DIGIT * 0.55  # half the digit's side with room for its turn
+        scale = self.scale * min(width, height) / _USUAL_HEIGHT
+        reach = scale * DIGIT * 0.55  # half the digit's side with room for its turn
         free = np.array([width, height]) - 2 * reach
         centre = reach + np.clip(self.centre + step * self.velocity, 0, 1) * free
-        place = cv2.getRotationMatrix2D((CARD / 2, CARD / 2), self.angle + step * self.spin, self.scale)
+        place = cv2.getRotationMatrix2D((CARD / 2, CARD / 2), self.angle + step * self.spin, scale)
         place[:, 2] += centre - CARD / 2
         return np.asarray(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,14 @@ SIZE = (160, 120)
 
 
 def textured(index: int) -> np.ndarray:
-    """A frame of SIZE that moves, and whose mean tells its index."""
-    blurred = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 90, (120, 160, 3)).astype(np.uint8), (0, 0), 2)
-    return np.roll(blurred, 3 * index, axis=1) + np.uint8(2 * index)
+    """A frame of SIZE that moves and grows brighter."""
+    return np.roll(_texture(), 3 * index, axis=1) + np.uint8(2 * (index % 80))
+
+
+@cache
+def _texture() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 90, (120, 160, 3)).astype(np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2)
 
 
 def save(path: Path, frames: int = 40, fps: float = 25.0) -> Path:

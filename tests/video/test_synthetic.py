@@ -10,8 +10,8 @@ from puvae_rt.video.synthetic import Samples, SyntheticClip, load_samples
 
 
 def test_the_same_seed_gives_the_same_clip(samples: Samples) -> None:
-    first, again = (list(SyntheticClip(samples, frames=4, hold=2, seed=5)) for _ in range(2))
-    other = next(iter(SyntheticClip(samples, frames=1, seed=6)))
+    first, again = (list(SyntheticClip(samples, frames=4, hold=2, width=160, height=120, seed=5)) for _ in range(2))
+    other = next(iter(SyntheticClip(samples, frames=1, width=160, height=120, seed=6)))
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.image, two.image)
         assert one.truth == two.truth
@@ -31,7 +31,7 @@ def test_frames_and_truth(samples: Samples) -> None:
 
 
 def test_frames_differ_as_from_a_camera(samples: Samples) -> None:
-    one, two = SyntheticClip(samples, frames=2, hold=2)
+    one, two = SyntheticClip(samples, frames=2, hold=2, width=320, height=240)
     assert 1 < np.abs(one.image.astype(int) - two.image).mean() < 60
 
 
