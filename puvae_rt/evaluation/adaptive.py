@@ -155,7 +155,7 @@ def _attack(
     settings = Pgd(effort.pgd_steps, restarts=effort.restarts, samples=target.samples, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for x, y in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+        for x, y in zip(torch.split(images, CHUNK), torch.split(labels, CHUNK), strict=True):
             if attack == SQUARE:
                 attacked = square(target.model, x, y, epsilon, classes, effort.queries)
             elif attack == AUTO_RAND:

@@ -82,7 +82,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         return _system(folder, DefenseGan(generator, search), classifier, (DEFENSE_GAN,), settings | _history(meta))
     model, score, meta = folder.puvae(defense)
     sigma = SIGMA_EPS[defense]
-    settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
+    settings: dict[str, Any] = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
     if refine and defense == PUVAE_OURS:
         refinement = Refinement(steps=refine)
         purifier: Defence = RefinedPuvae(model, score, refinement)

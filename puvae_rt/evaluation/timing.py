@@ -44,7 +44,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
         _check_engine(engine, dataset)
         slow, fast = interleave(_anytime(system.defended.defence), DeployedPuvae(engine), images)
     common = {"dataset": dataset.name, "batch": len(images), "seed": options.seed}
-    measured = (
+    measured: tuple[tuple[str, list[float], Row, Row], ...] = (
         (DEFENSE_GAN, [slow], system.settings, system.weights),
         (DEPLOYED, fast, {"source": deployed.source, "threads": deployed.threads}, {}),
     )

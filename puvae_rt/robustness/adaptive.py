@@ -33,10 +33,13 @@ TEMPERATURE = 2.0  # of the soft choice, in the score's unit (summed squares: tw
 
 @dataclass(frozen=True)
 class Pgd:
-    """Projected gradient ascent: `step` is a share of epsilon, `samples` gradients are averaged (EOT)."""
+    """Projected gradient ascent (Madry et al. 2018); `samples` gradients are averaged (EOT).
+
+    `travel`: how many epsilons all steps together could go, so that a random start can cross the ball.
+    """
 
     steps: int = 40
-    step: float = 0.1
+    travel: float = 2.5
     restarts: int = 2
     samples: int = 1
     seed: int = 0
@@ -45,8 +48,8 @@ class Pgd:
         for name in ("steps", "restarts", "samples"):
             if getattr(self, name) < 1:
                 raise ContractError(f"{name}={getattr(self, name)}: expected at least 1")
-        if not 0 < self.step <= 2:
-            raise ContractError(f"step={self.step}: expected a share of epsilon, 0 < step <= 2")
+        if not 0 < self.travel < float("inf"):
+            raise ContractError(f"travel={self.travel}: expected a number of epsilons > 0")
 
 
 def pgd(objective: Objective, judge: Judge, x: Tensor, labels: Tensor, epsilon: float, settings: Pgd = Pgd()) -> Tensor:
@@ -64,7 +67,7 @@ def pgd(objective: Objective, judge: Judge, x: Tensor, labels: Tensor, epsilon: 
             if not len(todo):
                 return attacked
             gradient = _mean_gradient(objective, current[todo], labels[todo], settings.samples)
-            moved = current[todo] + settings.step * epsilon * gradient.sign()
+            moved = current[todo] + settings.travel / settings.steps * epsilon * gradient.sign()
             current[todo] = attacked[todo] = torch.minimum(torch.maximum(moved, low[todo]), high[todo])
             standing[todo] = judge(attacked[todo]) == labels[todo]
     return attacked
@@ -88,12 +91,16 @@ class PuvaePipeline:
     temperature: float = TEMPERATURE
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images [N,C,H,W] -> logits [N,K]: forward what is deployed, backward through every candidate."""
+        """Images [N,C,H,W] -> logits [N,K]."""
+        return self.classifier(self.purify(x))
+
+    def purify(self, x: Tensor) -> Tensor:
+        """Forward what is deployed, the closest candidate; backward through all of them."""
         candidates, scores = self._project(x)
         soft = torch.softmax(-scores / self.temperature, dim=1)
         hard = F.one_hot(scores.argmin(dim=1), self.vae.classes).to(soft)
         weights = hard + soft - soft.detach()  # [N,K]
-        return self.classifier((weights[:, :, None, None, None] * candidates).sum(dim=1))
+        return (weights[:, :, None, None, None] * candidates).sum(dim=1)
 
     def scores(self, x: Tensor) -> Tensor:
         """What the choice minimises, [N,K]."""

@@ -1,0 +1,68 @@
+"""The command: what it prints, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from puvae_rt.evaluate import main
+from tests.evaluation.conftest import Study
+from tests.evaluation.study import save_images
+from tests.evaluation.test_results import ROW
+
+
+def arguments(bars: Study, *more: str) -> list[str]:
+    places = ("--data", str(bars.folder / "bars.npz"), "--models", str(bars.folder / "runs"))
+    return ["--dataset", "bars", *places, "--results", str(bars.options.results), "--n", "10", *more]
+
+
+def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    command = arguments(bars, "--attack", "none", "--defense", "none", "magnet", "--json")
+    assert main(command) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [(row["defense"], row["n"]) for row in rows] == [("none", 10), ("magnet", 10)]
+    assert json.loads((bars.options.results / "defense.json").read_text())["results"] == rows
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("(stored)") == 2
+    assert main(["--tables", "--results", str(bars.options.results)]) == 0
+    assert "table2.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--epsilon", "1.5"], "epsilon=1.5: expected 0 < epsilon <= 1"),
+        (["--epsilon", "0"], "epsilon=0.0"),
+        (["--n", "0"], "expected at least 1 image"),
+        (["--gan-steps", "0"], "--gan-steps"),
+        (["--models", "nowhere"], "python -m puvae_rt.train"),
+        (["--adaptive", "--defense", "defense_gan"], "defence 'defense_gan'"),
+        (["--sigma", "--defense", "magnet"], "sigma_eps is PuVAE's"),
+        (["--dataset", "elsewhere", "--data", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    bars: Study, more: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(bars, *more)) == 2
+    err = capsys.readouterr().err
+    assert told in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_dataset_of_one_class_is_refused(bars: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = save_images(tmp_path / "one.npz", classes=1)
+    assert main(arguments(bars, "--data", str(single))) == 2
+    assert "1 classes in the training labels; expected 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [["--tables"], ["--attack", "none", "--defense", "none"]], ids=["tables", "cells"])
+def test_results_that_lack_a_field_are_refused(
+    bars: Study, mode: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars.options.results.mkdir()
+    broken = {key: value for key, value in ROW.items() if key != "ci_low"}
+    (bars.options.results / "defense.json").write_text(json.dumps({"results": [broken]}))
+    assert main(arguments(bars, *mode)) == 2
+    assert "results[0]: ci_low is missing" in capsys.readouterr().err
