@@ -13,10 +13,8 @@ from puvae_rt.runtime.manifest import Layer
 
 # Types that compute shapes on the host or order other layers: they launch nothing.
 NOT_KERNELS = {"shape_call", "signal", "wait", "noop", "constant"}
-_TYPES = {
-    **{"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32", "bfloat16": "bf16", "bf16": "bf16"},
-    **{"int8": "int8", "fp8": "fp8", "int32": "int32", "int64": "int64", "bool": "bool"},
-}
+_TYPES = {"half": "fp16", "float": "fp32", "bfloat16": "bf16"}  # the compiler's names for ours; others are alike
+_KNOWN = {*_TYPES, *_TYPES.values(), "int8", "fp8", "int32", "int64", "bool"}
 _BLOCK = "Layers:\n"  # how the verbose log announces the list
 _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], "
@@ -133,7 +131,7 @@ def _from_entry(entry: Mapping[str, Any]) -> ListedLayer:
 def _described(tensor: Mapping[str, Any]) -> Listed:
     """Newer versions name the type on its own, older ones inside the description of the format."""
     text = tensor.get("Datatype") or tensor["Format/Datatype"]
-    words = [word for word in re.findall(r"\w+", text) if word.lower() in _TYPES]
+    words = [word for word in re.findall(r"\w+", text) if word.lower() in _KNOWN]
     return Listed(tensor["Name"], tuple(tensor.get("Dimensions", ())), _type(words[0] if words else text))
 
 

@@ -119,9 +119,7 @@ def _set_compute_capabilities(trt: Any, config: Any, log: _Log, capabilities: tu
         log.done(config.set_compute_capability(value, index), f"set_compute_capability({capability})")
 
 
-def _add_profile(
-    builder: Any, config: Any, log: _Log, batch: tuple[int, ...], shapes: Mapping[str, Shape]
-) -> None:
+def _add_profile(builder: Any, config: Any, log: _Log, batch: tuple[int, ...], shapes: Mapping[str, Shape]) -> None:
     """One profile for all sizes. A single size gets a range as well: for a batch fixed at 1, TensorRT-RTX splits a
     fully connected layer into a product and a sum, one launch more."""
     low, high = min(batch), max(batch)
@@ -158,7 +156,7 @@ class _Log:
         worst = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR, trt.ILogger.WARNING)
         messages, problems = self.messages, self._problems
 
-        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        class Logger(trt.ILogger):  # type: ignore[misc]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)  # super() is not enough for these bindings
 

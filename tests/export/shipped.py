@@ -1,0 +1,62 @@
+"""A tiny shipped model: random PuVAE and classifier weights, packed as export.assets packs real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from export import assets
+from export.classifier import ClassifierWeights, expected_shapes
+from export.samples import CLEAN, Samples
+from export.weights import Ranks, Weights
+from puvae_rt.contract import Score
+from tests.export.toy import GRAY, header, random_weights, save_weights
+
+NAME, CLASSES = "toy", 3
+SCORE = Score(tau=0.1)
+
+
+def toy_weights(seed: int = 0) -> Weights:
+    return random_weights(GRAY, CLASSES, Ranks(fc1=4, fc2=4), SCORE, seed)
+
+
+def classifier_weights(weights: Weights, architecture: str, seed: int = 0) -> ClassifierWeights:
+    described = ClassifierWeights(weights.model, weights.classes, weights.contract, architecture, {})
+    random = np.random.default_rng(seed)
+    tensors = {
+        name: random.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / max(np.prod(shape[1:]), 50)))
+        for name, shape in expected_shapes(described).items()
+    }
+    return ClassifierWeights(**(vars(described) | {"tensors": tensors}))
+
+
+def save_classifier(path: Path, weights: Weights, architecture: str, seed: int = 0) -> Path:
+    made = classifier_weights(weights, architecture, seed)
+    save_file(dict(made.tensors), path, header(weights, kind="classifier", architecture=architecture))
+    return path
+
+
+def checkpoints(folder: Path) -> tuple[Path, Path, Path]:
+    """Files of the purifier, its source classifier and one target, as puvae_rt.train leaves them."""
+    weights = toy_weights()
+    return (
+        save_weights(folder / "puvae.safetensors", weights),
+        save_classifier(folder / "source.safetensors", weights, "B", 1),
+        save_classifier(folder / "a.safetensors", weights, "A", 2),
+    )
+
+
+def clean_samples(count: int) -> Samples:
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (count, *GRAY.shape), np.uint8)
+    return Samples({CLEAN: images}, random.integers(0, CLASSES, count))
+
+
+def pack(folder: Path, count: int = 6) -> Path:
+    """folder/assets/toy, with its checkpoints in `folder`."""
+    puvae, source, target = checkpoints(folder)
+    out = folder / "assets" / NAME
+    assets.pack(assets.Parts.load(puvae, source, [target]), puvae, clean_samples(count), out, lambda line: None)
+    return out

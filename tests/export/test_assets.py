@@ -1,0 +1,146 @@
+"""The shipped folder: complete, verified by the runtime's own reader, usable, and whole or absent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import assets
+from export.assets import Parts, random_targets
+from export.onnx_file import read_puvae
+from export.samples import load_samples
+from puvae_rt import Purifier
+from puvae_rt.errors import BuildError, DataError
+from puvae_rt.robustness.onnx_attack import OnnxGradient
+from puvae_rt.runtime.assets import read_model
+from tests.export.shipped import CLASSES, NAME, SCORE, checkpoints, clean_samples, save_classifier, toy_weights
+from tests.export.toy import COLOR, GRAY, random_weights, save_weights
+from tests.tolerances import ONE_LEVEL
+
+
+def test_every_file_is_there_and_hashed(packed: Path) -> None:
+    model = read_model(packed)
+    assert (model.model, len(model.classes), model.contract, model.score) == (NAME, CLASSES, GRAY, SCORE)
+    expected = {"weights.safetensors", "puvae.onnx", "classifier_source.onnx", "classifier_a.onnx", "samples.npz"}
+    assert model.sha256.keys() == expected
+    for file in expected:
+        assert model.path(file).stat().st_size < 8_000_000
+    assert model.classifier().name == "classifier_a.onnx"
+    assert read_puvae(packed / "puvae.onnx")[1].sigma == 0
+
+
+def test_stored_attacks_are_what_the_attacker_makes(packed: Path) -> None:
+    samples = load_samples(packed / "samples.npz", GRAY, CLASSES)
+    assert samples.sets.keys() == {"clean", "fgsm", "ifgsm"}
+    clean = samples.sets["clean"] / np.float32(255)
+    model = OnnxGradient(packed / "classifier_a.onnx")
+    targets = random_targets(samples.labels, CLASSES)
+    assert (targets != samples.labels).all()
+    for name in ("fgsm", "ifgsm"):
+        attacked = samples.sets[name] / np.float32(255)
+        assert np.abs(attacked - clean).max() <= 0.3 + ONE_LEVEL
+        before, after = model(clean, targets)[0], model(attacked, targets)[0]
+        rows = np.arange(len(targets))
+        assert (after[rows, targets] - after.mean(1)).mean() > (before[rows, targets] - before.mean(1)).mean()
+
+
+def test_the_runtime_takes_it(toy_assets: Path) -> None:
+    with Purifier.load(NAME, threads=1) as purifier:
+        assert purifier.classifier is not None
+        assert len(purifier.purify(load_samples(toy_assets / "samples.npz", GRAY, CLASSES).sets["fgsm"])) == 6
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    images = clean_samples(12)
+    data = tmp_path / "toy.npz"
+    split = {"x": images.sets["clean"][:, 0], "y": images.labels}
+    np.savez(data, x_train=split["x"], y_train=split["y"], x_test=split["x"], y_test=split["y"], class_names=NAMES)
+    out = tmp_path / "assets" / NAME
+    command = ["--puvae", puvae, "--source", source, "--target", target, "--data", data, "--out", out]
+    assert assets.main([*map(str, command), "--samples", "4", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["images"] == 4
+    assert summary["accuracy_classifier_a"].keys() == {"clean", "fgsm", "ifgsm"}
+    first = (out / "samples.npz").read_bytes()
+    assert assets.main([*map(str, command), "--samples", "4"]) == 0  # again, in place, the same
+    assert (out / "samples.npz").read_bytes() == first
+    assert [path.name for path in out.parent.iterdir()] == [NAME]
+    assert "4 test images" in capsys.readouterr().out
+
+
+NAMES = [f"class {i}" for i in range(CLASSES)]
+
+
+def test_weights_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    color = save_classifier(tmp_path / "color.safetensors", random_weights(COLOR, CLASSES), "A")
+    with pytest.raises(BuildError, match=r"color.safetensors: trained on toy \(3, 32, 32\).* weights of one dataset"):
+        Parts.load(puvae, source, [color])
+    with pytest.raises(BuildError, match=r"two classifiers of one architecture"):
+        Parts.load(puvae, source, [target, target])
+
+
+def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    parts = Parts.load(puvae, source, [target])
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        assets.pack(parts, puvae, clean_samples(2), tmp_path / "assets" / NAME, interrupt)
+    assert not list((tmp_path / "assets").iterdir())
+    with pytest.raises(BuildError, match=r"expected a folder called 'toy'"):
+        assets.pack(parts, puvae, clean_samples(2), tmp_path / "assets" / "other", interrupt)
+
+
+def test_a_file_too_large_for_git_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    monkeypatch.setattr(assets, "MAX_ASSET_BYTES", 10_000)
+    with pytest.raises(BuildError, match=r"bytes, expected less than 10,000 .*calib.low_rank"):
+        assets.pack(Parts.load(puvae, source, [target]), puvae, clean_samples(2), tmp_path / NAME, lambda line: None)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_other_peoples_folders_are_not_replaced(tmp_path: Path) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "thesis.tex").write_text("precious")
+    with pytest.raises(BuildError, match=r"holds no model.json, so it is not ours to replace"):
+        assets.pack(Parts.load(puvae, source, [target]), puvae, clean_samples(2), tmp_path / NAME, lambda line: None)
+    assert (tmp_path / NAME / "thesis.tex").read_text() == "precious"
+
+
+BAD_SAMPLES = {
+    "other-size": ({"images": np.zeros((2, 1, 30, 30), np.uint8)}, r"clean is uint8 \(2, 1, 30, 30\), expected uint8"),
+    "float": ({"images": np.zeros((2, 1, 28, 28), np.float32)}, r"clean is float32"),
+    "count": ({"attacked_fgsm": np.zeros((1, 1, 28, 28), np.uint8)}, r"fgsm is uint8 \(1, 1, 28, 28\)"),
+    "label": ({"labels": np.array([0, CLASSES])}, r"labels .*, expected classes from 0 to 2"),
+    "objects": ({"labels": np.array([0, None])}, r"not readable as test images"),
+}
+
+
+@pytest.mark.parametrize("changes, message", BAD_SAMPLES.values(), ids=BAD_SAMPLES)
+def test_samples_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    path = tmp_path / "samples.npz"
+    good = {"images": np.zeros((2, *GRAY.shape), np.uint8), "labels": np.array([0, 1])}
+    np.savez(path, **(good | changes))
+    with pytest.raises(DataError, match=message):
+        load_samples(path, GRAY, CLASSES)
+
+
+def test_damaged_samples_are_refused(packed: Path, tmp_path: Path) -> None:
+    whole = (packed / "samples.npz").read_bytes()
+    for content in (b"", b"text", whole[:-100], whole[:500] + b"x" * 100 + whole[600:]):
+        (tmp_path / "s.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"s.npz: not readable as test images"):
+            load_samples(tmp_path / "s.npz", GRAY, CLASSES)
+
+
+def test_the_toy_weights_are_those_packed(packed: Path, tmp_path: Path) -> None:
+    again = save_weights(tmp_path / "w.safetensors", toy_weights())
+    assert (packed / "weights.safetensors").read_bytes() == again.read_bytes()
