@@ -29,7 +29,7 @@ from puvae_rt.models.spec import HIDDEN
 from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
-from puvae_rt.training.recipes import OURS, PAPER, Recipe, Schedule
+from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import choose
 from puvae_rt.training.tasks import PuvaeTask
 
@@ -38,6 +38,7 @@ PICTURES = 8  # images of which a trial shows its projection
 PLAIN = replace(PAPER, reconstruction=1.0, kl=1.0)
 NOISY = replace(PLAIN, input_noise=0.5)
 RANKED = replace(NOISY, ranking=20.0)
+PROXY_OURS = replace(OURS, threshold_start=False)  # the proxy has no convolutions to start from
 TRIALS = {
     "paper": PAPER,
     "reconstruction .1": replace(PAPER, reconstruction=0.1),
@@ -47,9 +48,9 @@ TRIALS = {
     "same, input noise .5": NOISY,
     "noise .5, ranking": RANKED,
     "noise .5, ranking, 3 negatives": replace(RANKED, negatives=3),
-    "noise .7, ranking tau .1, 3 negatives": replace(OURS, self_attack=0.0),
-    "same, self-attack .3": OURS,
-    "same, 9 negatives": replace(OURS, negatives=9),
+    "noise .7, ranking tau .1, 3 negatives": replace(PROXY_OURS, self_attack=0.0),
+    "same, self-attack .3": PROXY_OURS,
+    "same, 9 negatives": replace(PROXY_OURS, negatives=9),
 }
 SCORES = {"rmse": Score(), "tau .1": Score(0.1), "tau .3": Score(0.3), "tau .3, kl .3": Score(0.3, 0.3)}
 
@@ -88,7 +89,7 @@ def run_trial(
     labels: Tensor,
 ) -> tuple[dict[str, Any], Any]:
     """One trial's row and its projections of the first validation images, uint8 [PICTURES,C,H,W]."""
-    schedule = replace(schedule, replays=4 if recipe.self_attack else 1)
+    schedule = replace(schedule, replays=REPLAYS if recipe.self_attack else 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         model = Proxy(dataset.contract, len(dataset.classes))

@@ -21,7 +21,7 @@ from puvae_rt.training.artefacts import load_classifier, load_puvae, save_classi
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
-from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, SOURCE, Recipe, Schedule
+from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS, SOURCE, Recipe, Schedule
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
@@ -141,8 +141,9 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         name = f"classifier_{architecture.lower()}"
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
-    schedule = replace(PUVAE_SCHEDULE, epochs=s.epochs or PUVAE_SCHEDULE.epochs, batch=s.batch)
     recipe = RECIPES[s.recipe]
+    replays = REPLAYS if recipe.self_attack else 1
+    schedule = replace(PUVAE_SCHEDULE, epochs=s.epochs or PUVAE_SCHEDULE.epochs, batch=s.batch, replays=replays)
     vae, score = train_puvae(Stage(folder, f"puvae_{recipe.name}"), source, dataset, recipe, schedule)
     results[f"puvae_{recipe.name}"] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
