@@ -71,5 +71,9 @@ class VideoError(PuvaeError):
     """A video source or sink that cannot be opened, read or written."""
 
 
+class BenchmarkError(PuvaeError):
+    """A measurement that could not be made, or results that must not be compared."""
+
+
 class ClosedError(PuvaeError, RuntimeError):
     """An object used after its close()."""
