@@ -19,11 +19,11 @@ from pathlib import Path
 
 OUTPUT = Path(__file__).with_name("tensorrt.json")
 CLASSES = (
-    "Builder BuilderFlag ComputeCapability DataType EngineInspector ErrorCode HardwareCompatibilityLevel "
-    "IBuilderConfig ICudaEngine IExecutionContext IHostMemory ILayer ILogger INetworkDefinition "
-    "IOptimizationProfile IProgressMonitor IProfiler IRuntimeConfig ITensor LayerInformationFormat "
-    "LayerType Logger MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ParserError "
-    "ProfilingVerbosity Runtime TensorIOMode"
+    "Builder BuilderFlag ComputeCapability CudaGraphStrategy DataType DynamicShapesKernelSpecializationStrategy "
+    "EngineInspector ErrorCode ExecutionContextAllocationStrategy HardwareCompatibilityLevel IBuilderConfig "
+    "ICudaEngine IExecutionContext IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler "
+    "IProgressMonitor IRuntimeConfig ITensor LayerInformationFormat LayerType Logger MemoryPoolType "
+    "NetworkDefinitionCreationFlag OnnxParser ParserError ProfilingVerbosity Runtime TensorIOMode"
 )
 ANYTHING = ["*"]
 INSPECT = """

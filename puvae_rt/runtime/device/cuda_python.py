@@ -81,6 +81,7 @@ class CudaDevice(Owner):
     """
 
     layer, captures, evidence = "cuda", True, "measured"
+    dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:
         self.driver = Driver(ordinal)
@@ -123,10 +124,10 @@ class CudaDevice(Owner):
     def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
         self.driver("cuMemsetD8Async", address, value, nbytes, stream.handle)
 
-    def wait_external(self, stream: Stream, handle: int) -> None:
+    def order(self, first: int, then: int) -> None:
         with self.event() as event:
-            self.driver("cuEventRecord", event.handle, handle)
-            stream.wait(event)
+            self.driver("cuEventRecord", event.handle, first)
+            self.driver("cuStreamWaitEvent", then, event.handle, 0)
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> CudaGraph:
         mode = self.driver.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL  # other threads may allocate

@@ -142,6 +142,10 @@ class Device(Owned, Protocol):
         """Whether this layer has CUDA graphs."""
 
     @property
+    def dlpack_type(self) -> int:
+        """DLDeviceType of its memory."""
+
+    @property
     def evidence(self) -> str:
         """What a number got here is worth: "measured" or "emulated"."""
 
@@ -169,8 +173,12 @@ class Device(Owned, Protocol):
     def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
         """Sets every byte to `value`."""
 
-    def wait_external(self, stream: Stream, handle: int) -> None:
-        """Later work of `stream` starts after all work so far of another library's stream."""
+    def order(self, first: int, then: int) -> None:
+        """Work enqueued from now on to stream `then` starts after all work so far of stream `first`.
+
+        Both are handles, of ours or of another library in this process; 1 and 2 are the legacy and the per-thread
+        default stream.
+        """
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
         """A graph of what `enqueue` puts on `stream`; nothing runs."""

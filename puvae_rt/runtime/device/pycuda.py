@@ -19,7 +19,6 @@ from puvae_rt.runtime.device.owned import Owner
 from puvae_rt.runtime.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
 from puvae_rt.runtime.device.status import failure
 
-_LEGACY_DEFAULT = (0, 1)  # handles of the default stream
 _FORMATS = {
     ctypes.c_void_p: "P",
     ctypes.c_int32: "i",
@@ -87,6 +86,7 @@ class PycudaDevice(Owner):
     """
 
     layer, captures, evidence = "pycuda", False, "measured"
+    dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:
         self.driver = Driver(ordinal)
@@ -133,13 +133,9 @@ class PycudaDevice(Owner):
         call = self.driver.api.memset_d8_async
         self.driver("cuMemsetD8Async", call, address, value, nbytes, raw(stream))
 
-    def wait_external(self, stream: Stream, handle: int) -> None:
-        if handle not in _LEGACY_DEFAULT:
-            text = "PyCUDA cannot wait for another library's stream: synchronise it first, or use device='cuda'"
-            raise failure("cuEventRecord", "CUDA_ERROR_NOT_SUPPORTED", text)
-        with self.event() as event:
-            self.driver("cuEventRecord", event.raw.record)
-            stream.wait(event)
+    def order(self, first: int, then: int) -> None:
+        text = "PyCUDA cannot order streams of other libraries: synchronise them first, or use device='cuda'"
+        raise failure("cuEventRecord", "CUDA_ERROR_NOT_SUPPORTED", text)
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
         raise failure("cuStreamBeginCapture", "CUDA_ERROR_NOT_SUPPORTED", "PyCUDA has no graphs: use device='cuda'")

@@ -65,6 +65,7 @@ class EmulatedDevice(Owner):
     """
 
     layer, captures, evidence = "emulated", True, "emulated"
+    dlpack_type = 1  # kDLCPU: its memory is the host's
 
     def __init__(self, seed: int = 0, properties: Properties = EMULATED) -> None:
         self.properties, self.counts = properties, Counts()
@@ -133,13 +134,16 @@ class EmulatedDevice(Owner):
         target = self._device_view(address, nbytes, call)
         self.enqueue(stream, call, lambda: target().fill(value))
 
-    def wait_external(self, stream: AnyStream, handle: int) -> None:
-        other = self._streams.get(handle)
-        if other is None:
-            raise failure("cuEventRecord", "CUDA_ERROR_INVALID_HANDLE", f"{handle:#x} is no live stream")
+    def order(self, first: int, then: int) -> None:
+        before, after = self._queue(first), self._queue(then)
         with self.event() as event:
-            event.record_in(other)
-            stream.wait(event)
+            event.record_in(before)
+            event.hold(after)
+
+    def _queue(self, handle: int) -> Queue:
+        if handle not in self._streams:
+            raise failure("cuEventRecord", "CUDA_ERROR_INVALID_HANDLE", f"{handle:#x} is no live stream")
+        return self._streams[handle]
 
     def capture(self, stream: AnyStream, enqueue: Callable[[], None]) -> EmulatedGraph:
         self.begin_capture(queue_of(stream))

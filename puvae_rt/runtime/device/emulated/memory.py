@@ -11,7 +11,7 @@ from puvae_rt.runtime.device.protocol import Bytes, HostKind
 from puvae_rt.runtime.device.status import failure
 
 ALIGNMENT = 256  # as cuMemAlloc's
-GUARD = 256  # bytes before and after each block that nobody may write
+GUARD = 4096  # bytes before and after each block that nobody may write
 GUARD_BYTE = 0xA5
 UNWRITTEN = 0xFF  # what fresh device memory holds: NaN as a float, -1 as an integer
 
