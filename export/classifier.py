@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,14 @@ import numpy as np
 
 from export.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
 from export.graph import BATCH, Graph, Tensor
-from puvae_rt.contract import IMAGE, LOGITS, ImageContract
+from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
 from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.runtime.assets import ShippedModel
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract
+from puvae_rt.runtime.ort import Classifier
+
+NO_CLASSIFIER = "none"
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,30 @@ def _positions(architecture: str) -> tuple[list[int], list[int]]:
 def _parameters(graph: Graph, position: int, weights: ClassifierWeights) -> list[str]:
     names = (f"{position}.{part}" for part in ("weight", "bias"))
     return [graph.constant(name, weights.tensors[name]) for name in names]
+
+
+def write_chosen_classifier(
+    folder: Path, choice: str | None, shipped: ShippedModel | None, contract: ImageContract, classes: int
+) -> None:
+    """classifier.onnx of a bundle: `choice` is "none", a shipped classifier's name, an .onnx or a .safetensors; None
+    takes the shipped model's default, and nothing for other models. BundleError when it takes other images."""
+    if choice == NO_CLASSIFIER or (choice is None and shipped is None):
+        return
+    out = folder / CLASSIFIER_FILE
+    path = Path(choice or "")
+    if path.suffix == ".safetensors":
+        write_classifier(out, load_classifier(path))
+    elif path.suffix == ".onnx":
+        out.write_bytes(_read(path))
+    elif shipped is not None:
+        shutil.copyfile(shipped.classifier(choice), out)
+    else:
+        raise BuildError(f"--classifier {choice}: only a shipped model has classifiers by name; give a file")
+    Classifier(out, contract, classes, threads=1)  # loads it, and checks its input and output
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"--classifier {path}: not readable ({error}); give a file or a shipped name") from error

@@ -147,7 +147,7 @@ def test_drop_sigma_refuses_to_drop_what_is_used() -> None:
         apply(candidates_graph(random_weights(), sigma=0.1), ["drop_sigma"])
 
 
-@pytest.mark.parametrize("name", ["channels_last_features", "merge_mu", "carry_labels", "tile_classes"])
+@pytest.mark.parametrize("name", ["channels_last_features", "carry_labels", "tile_classes"])
 def test_a_gpu_pass_refuses_a_graph_without_its_pattern(name: str) -> None:
     with pytest.raises(BuildError, match=rf"pass {name}: found no .*; give"):
         apply_gpu(candidates_graph(random_weights(), sigma=0.1), (name,))

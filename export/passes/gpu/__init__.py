@@ -12,7 +12,7 @@ from export.passes import Pass, apply
 from export.passes.gpu.carry import carry_labels
 from export.passes.gpu.channels_last import channels_last_decoder, channels_last_features
 from export.passes.gpu.grid import decoder_as_deconv
-from export.passes.gpu.linear import merge_mu, tile_classes
+from export.passes.gpu.linear import merge_linear, tile_classes
 from export.passes.gpu.pad import pad_channels
 from export.passes.gpu.rows import unroll_last_deconv
 from puvae_rt.contract import Score
@@ -20,7 +20,7 @@ from puvae_rt.contract import Score
 GPU: dict[str, Pass] = {
     "pad_channels": pad_channels,
     "channels_last_features": channels_last_features,
-    "merge_mu": merge_mu,
+    "merge_linear": merge_linear,
     "carry_labels": carry_labels,
     "tile_classes": tile_classes,
     "decoder_as_deconv": decoder_as_deconv,
@@ -29,7 +29,7 @@ GPU: dict[str, Pass] = {
 }
 # With a plain mu (nothing between it and the decoder, nobody else who reads it) the layers round it become one, and
 # the decoder's first layer stands alone; otherwise its label table stays in the way.
-PLAIN_MU = {"merge_mu", "carry_labels", "decoder_as_deconv"}
+PLAIN_MU = {"carry_labels", "decoder_as_deconv"}
 OTHER_MU = {"channels_last_decoder"}
 
 

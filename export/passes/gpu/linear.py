@@ -8,22 +8,26 @@ from onnx import NodeProto
 from export.graph import Constant, Graph
 from export.passes.patterns import absent
 
+MAX_MERGED_BYTES = 4 << 20  # in FP32; FC1's product would be 103 MB
 MAX_TILED_BYTES = 8 << 20  # in FP32: beyond it, reading the repeated weights costs more than a launch
 
 
-def merge_mu(graph: Graph) -> None:
-    """FC3 and the decoder's first layer as one: D (M h + b) = (D M) h + D b."""
+def merge_linear(graph: Graph) -> None:
+    """D (M h + b) = (D M) h + D b, where D M is small: FC3 and the decoder's first layer; a factored FC2."""
     for outer in graph.of_type("Gemm"):
         inner = graph.producer(outer.input[0])
-        if inner is not None and inner.op_type == "Gemm" and inner.output[0] == "mu":
-            break
-    else:
-        raise absent("merge_mu", "Gemm 'mu' read by the decoder's Gemm (a sampled z stands between them?)")
+        if inner is not None and inner.op_type == "Gemm" and len(graph.consumers(inner.output[0])) == 1:
+            _merge(graph, inner, outer)
+
+
+def _merge(graph: Graph, inner: NodeProto, outer: NodeProto) -> None:
     left, right = graph.value(outer.input[1]), graph.value(inner.input[1])
-    bias = left @ graph.value(inner.input[2]) + _bias(graph, outer)
-    graph.remove(inner, outer)
+    if len(left) * right.shape[1] * left.itemsize > MAX_MERGED_BYTES:
+        return
     name = outer.output[0]
+    bias = _bias(graph, outer) + left @ _bias(graph, inner)
     merged = [graph.constant(f"{name}.merged.weight", left @ right), graph.constant(f"{name}.merged.bias", bias)]
+    graph.remove(inner, outer)
     graph.op("Gemm", [inner.input[0], *merged], name, transB=1)
 
 
@@ -48,5 +52,6 @@ def tile_classes(graph: Graph) -> None:
     graph.reshape(active, (-1, rows.shape[1]), relu.output[0])  # [N*K,M]
 
 
-def _bias(graph: Graph, gemm: NodeProto) -> Constant | float:
-    return graph.value(gemm.input[2]) if len(gemm.input) > 2 else 0.0
+def _bias(graph: Graph, gemm: NodeProto) -> Constant:
+    """Zeros where there is none."""
+    return graph.value(gemm.input[2]) if len(gemm.input) > 2 else np.zeros(len(graph.value(gemm.input[1])), np.float32)

@@ -1,0 +1,58 @@
+"""The exact passes held against the straightforward graph on real images, at every build that is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from export.graph import Graph
+from export.passes import EXACT_TOLERANCE
+from export.quality import NOISE_SEED
+from export.samples import Samples
+from export.selection import stop_at_candidates
+from export.source import Source
+from puvae_rt.contract import CANDIDATES, IMAGE, NOISE
+from puvae_rt.errors import BuildError
+from puvae_rt.models.spec import LATENT
+
+PROOF_IMAGES = 2  # of each set: the straightforward graph takes K times the work
+
+Feed = Mapping[str, npt.NDArray[Any]]
+
+
+def prove_exact(source: Source, samples: Samples) -> float | None:
+    """The largest difference of any candidate's pixel; None when the straightforward graph is not known.
+
+    Raises:
+        BuildError: it exceeds EXACT_TOLERANCE, or is NaN.
+    """
+    if source.plain is None:
+        return None
+    images = np.concatenate([images[:PROOF_IMAGES] for images in samples.sets.values()])
+    model = source.description
+    feed = {IMAGE: np.divide(images, 255, dtype=np.float32)}
+    if model.sigma > 0:
+        shape = (len(images), len(model.classes), LATENT)
+        feed[NOISE] = np.random.default_rng(NOISE_SEED).standard_normal(shape, np.float32)
+    plain, exact = (
+        _candidates(stop_at_candidates(graph, model.contract, model.score, len(model.classes)), feed)
+        for graph in (source.plain, source.exact)
+    )
+    error = float(np.abs(plain - exact).max())
+    if not error <= EXACT_TOLERANCE:
+        raise BuildError(
+            f"the exact passes moved a candidate's pixel by {error:.2g}, expected at most {EXACT_TOLERANCE:g}; "
+            "report this model, and build with --passes none"
+        )
+    return error
+
+
+def _candidates(graph: Graph, feed: Feed) -> npt.NDArray[np.float32]:
+    model = graph.to_model().SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    result: npt.NDArray[np.float32] = session.run([CANDIDATES], dict(feed))[0]
+    return result

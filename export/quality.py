@@ -1,0 +1,113 @@
+"""The quality gate: an engine against the FP32 reference graph on the same images. It fails closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.samples import Samples
+from puvae_rt.models.spec import LATENT
+from puvae_rt.runtime.manifest import Quality
+from puvae_rt.runtime.results import Floats, Ints, Purified
+
+Runner = Callable[[Floats, Floats | None], Purified]  # images [N,C,H,W], noise [N,K,32] or None
+Label = Callable[[Floats], Ints]  # a classifier: images [N,C,H,W] -> [N]
+
+NOISE_SEED = 7
+BATCH = 100  # images at a time; candidates of 43 classes of 32x32x3 take 50 MB
+# JSON has no infinity: of images that are equal, and of an error that is NaN.
+MAX_PSNR_DB, MAX_NUMBER = 200.0, 1e300
+
+ACCURACY, CLASSIFIED = "accuracy", "classified"  # of the projection chosen; of the classifier on the purified image
+AGREEMENT, PSNR, MAX_ERROR = "agreement", "psnr_db", "max_error"
+ACCURACY_DROP = "accuracy_drop"
+
+# By precision. Agreement and accuracy: shares of the images of each set; errors: where both chose the same class.
+LIMITS: dict[str, dict[str, float]] = {
+    # The promise of the exact passes; two scores closer than rounding may change places.
+    "fp32": {ACCURACY_DROP: 0.002, AGREEMENT: 0.998, PSNR: 90.0, MAX_ERROR: 1e-5},
+    # FP16 has 11 bits: a pixel is off by 1/1000 or so (60 dB), now and then a close decision falls otherwise.
+    "fp16": {ACCURACY_DROP: 0.01, AGREEMENT: 0.98, PSNR: 45.0},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one engine made of one image set."""
+
+    purified: Purified
+    classified: Ints | None  # labels by the classifier, where there is one
+
+
+def measure(
+    reference: Runner,
+    built: Runner,
+    samples: Samples,
+    precision: str,
+    evidence: str,
+    noise_classes: int = 0,
+    classifier: Label | None = None,
+) -> Quality:
+    """Runs both on every image set and holds the differences against the limits of `precision`.
+
+    `noise_classes`: K where the engine samples (both get the same noise), 0 where it does not.
+    """
+    expected: dict[str, float] = {}
+    got: dict[str, float] = {}
+    for name, images in samples.sets.items():
+        floats = np.divide(images, 255, dtype=np.float32)
+        want, have = (_run(runner, floats, noise_classes, classifier) for runner in (reference, built))
+        expected |= {f"{key}/{name}": value for key, value in _accuracies(want, samples.labels)}
+        got |= {f"{key}/{name}": value for key, value in _accuracies(have, samples.labels)}
+        got |= {f"{key}/{name}": value for key, value in _differences(want.purified, have.purified)}
+    limits = LIMITS[precision]
+    failures = tuple(_failures(expected, got, limits))
+    return Quality(expected, got, limits, not failures, failures, len(samples), samples.sha256, evidence)
+
+
+def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label | None) -> Outcome:
+    noise = None
+    if noise_classes:
+        noise = np.random.default_rng(NOISE_SEED).standard_normal((len(images), noise_classes, LATENT), np.float32)
+    parts = [
+        runner(images[i : i + BATCH], None if noise is None else noise[i : i + BATCH])
+        for i in range(0, len(images), BATCH)
+    ]
+    columns = ("images", "labels", "rmse", "score")
+    purified = Purified(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+    return Outcome(purified, None if classifier is None else classifier(purified.images))
+
+
+def _accuracies(outcome: Outcome, labels: Ints) -> Iterator[tuple[str, float]]:
+    yield ACCURACY, float((outcome.purified.labels == labels).mean())
+    if outcome.classified is not None:
+        yield CLASSIFIED, float((outcome.classified == labels).mean())
+
+
+def _differences(want: Purified, have: Purified) -> Iterator[tuple[str, float]]:
+    """Agreement of the choice; error of the purified pixels and of every distance. NaN counts as infinitely wrong."""
+    same = want.labels == have.labels
+    yield AGREEMENT, float(same.mean())
+    errors = want.images[same].astype(np.float64) - have.images[same]
+    squares = float(np.square(errors).mean()) if same.any() else np.inf
+    yield PSNR, float(np.clip(-10 * np.log10(max(squares, 1e-30)), 0, MAX_PSNR_DB)) if np.isfinite(squares) else 0.0
+    distances = np.abs(want.rmse.astype(np.float64) - have.rmse)
+    worst = max(float(np.abs(errors).max(initial=0)), float(distances.max()))
+    yield MAX_ERROR, worst if np.isfinite(worst + squares) else MAX_NUMBER
+
+
+def _failures(expected: Mapping[str, float], got: Mapping[str, float], limits: Mapping[str, float]) -> Iterator[str]:
+    """A sentence for each limit broken; a NaN breaks it too."""
+    for key, value in got.items():
+        measure_name = key.partition("/")[0]
+        if key in expected:
+            floor = expected[key] - limits[ACCURACY_DROP]
+            if not value >= floor:
+                yield f"{key} is {value:.4f}, the reference has {expected[key]:.4f}: limit {floor:.4f}"
+        elif measure_name == MAX_ERROR:
+            if MAX_ERROR in limits and not value <= limits[MAX_ERROR]:
+                yield f"{key} is {value:.3g}, limit {limits[MAX_ERROR]:g}"
+        elif not value >= limits[measure_name]:
+            yield f"{key} is {value:.4f}, limit {limits[measure_name]:g}"

@@ -1,0 +1,64 @@
+"""Engines to measure: each a function from images (and noise) to the purified images and distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from export.quality import Runner
+from puvae_rt.contract import BIAS, CANDIDATES, ENGINE_ONNX_FILE, IMAGE, NOISE, REFERENCE_FILE
+from puvae_rt.kernels.oracle import select_projection
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.manifest import Manifest
+from puvae_rt.runtime.ort import CHUNK, OrtEngine, open_session
+from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.runtime.source import CPU
+
+
+class Built(NamedTuple):
+    runner: Runner
+    evidence: str
+
+
+def reference(folder: Path, manifest: Manifest) -> Runner:
+    """The bundle's FP32 reference graph in ONNX Runtime."""
+    return OrtEngine(folder / REFERENCE_FILE, manifest.contract, len(manifest.classes), available_cpus()).run
+
+
+def on_cpu(folder: Path, manifest: Manifest) -> Built:
+    """The engine itself where it runs on a CPU; otherwise its ONNX file, layer by layer in its own precision, and the
+    selection kernel's twin behind it."""
+    engine = folder / ENGINE_ONNX_FILE
+    if manifest.target == CPU:
+        whole = OrtEngine(engine, manifest.contract, len(manifest.classes), available_cpus())
+        return Built(whole.run, "measured")
+    return Built(_emulated(engine, manifest), "emulated")
+
+
+DEVICES: dict[str, Callable[[Path, Manifest], Built]] = {"cpu": on_cpu}
+
+
+def _emulated(engine: Path, manifest: Manifest) -> Runner:
+    session = open_session(engine, available_cpus())
+    outputs = [output.name for output in session.get_outputs()]
+
+    def chunk(images: Floats, noise: Floats | None) -> Purified:
+        feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}
+        got = dict(zip(outputs, session.run(outputs, feed), strict=True))
+        rows = got[CANDIDATES].reshape(len(images), len(manifest.classes), -1)  # [N,K,D]
+        chosen = select_projection(images.reshape(len(images), -1), rows, manifest.score.tau, got.get(BIAS))
+        purified = np.asarray(chosen.purified, np.float32).reshape(images.shape)
+        return Purified(purified, chosen.index, chosen.rmse.astype(np.float32), chosen.score.astype(np.float32))
+
+    def run(images: Floats, noise: Floats | None = None) -> Purified:
+        parts = [
+            chunk(images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
+            for i in range(0, len(images), CHUNK)
+        ]
+        columns = ("images", "labels", "rmse", "score")
+        return Purified(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+
+    return run

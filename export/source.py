@@ -1,0 +1,75 @@
+"""What `--model` names: a shipped model, a checkpoint or an ONNX file of ours, as FP32 graphs to build from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from export.description import Description
+from export.graph import Graph
+from export.onnx_file import read_puvae
+from export.passes import apply, exact_passes
+from export.reference import straightforward
+from export.weights import Weights, load_weights
+from puvae_rt.errors import BuildError, UnknownModelError
+from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
+from puvae_rt.runtime.manifest import sha256_of
+
+NONE, EXACT = "none", "exact"
+PASSES = (NONE, EXACT)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model in FP32, image -> purified, label, rmse, score, before and after the exact passes."""
+
+    description: Description  # of `exact`
+    exact: Graph
+    plain: Graph | None  # the straightforward graph, low rank kept; None where only `exact` is known
+    weights: Weights | None
+    sha256: str  # of the file it was read from
+    shipped: ShippedModel | None
+
+    def graph(self, passes: str) -> tuple[Graph, Description]:
+        """The graph with the passes asked for, and its description. Without any, low rank is multiplied back."""
+        if passes == EXACT:
+            return self.exact, self.description
+        if self.plain is None:
+            raise BuildError(
+                "--passes none: the .onnx has had the exact passes, which cannot be undone; give the checkpoint "
+                "(.safetensors) or a shipped model's name"
+            )
+        plain = self.plain if self.weights is None else straightforward(self.weights, self.description.sigma)
+        return plain, replace(self.description, passes=())
+
+
+def read_source(model: str, sigma: float) -> Source:
+    """Raises UnknownModelError, or BuildError for a file that is damaged or of another sigma."""
+    path = Path(model)
+    if path.suffix == ".onnx":
+        return _from_onnx(path, sigma)
+    if path.suffix == ".safetensors":
+        return _from_checkpoint(path, sigma, None)
+    if model not in shipped_names():
+        known = ", ".join(shipped_names()) or "none"
+        raise UnknownModelError(f"--model {model}: not shipped ({known}), and no .safetensors or .onnx file")
+    found = shipped(model)
+    return _from_checkpoint(found.path(WEIGHTS_FILE), sigma, found)
+
+
+def _from_checkpoint(path: Path, sigma: float, found: ShippedModel | None) -> Source:
+    weights = load_weights(path)
+    passes = exact_passes(weights.score, sigma)
+    plain = straightforward(weights, sigma, dense=False)
+    description = Description(weights.model, weights.classes, weights.contract, weights.score, sigma, passes)
+    return Source(description, apply(plain, passes), plain, weights, weights.sha256, found)
+
+
+def _from_onnx(path: Path, sigma: float) -> Source:
+    graph, description = read_puvae(path)
+    if description.sigma != sigma:
+        raise BuildError(f"{path}: made for --sigma {description.sigma:g}, asked for {sigma:g}; give the checkpoint")
+    passes = exact_passes(description.score, sigma)
+    plain = None if description.passes else graph
+    exact = graph if plain is None else apply(graph, passes)
+    return Source(replace(description, passes=passes), exact, plain, None, sha256_of(path), None)
