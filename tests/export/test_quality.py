@@ -1,0 +1,123 @@
+"""The gate: passes what is equal, and fails closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from export.quality import LIMITS, measure
+from export.samples import Samples
+from puvae_rt.runtime.manifest import Quality
+from puvae_rt.runtime.results import Floats, Purified
+
+COUNT, CLASSES = 250, 4
+Change = Callable[[dict[str, np.ndarray]], None]
+
+
+def samples() -> Samples:
+    images = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 4, 4), np.uint8)
+    return Samples({"clean": images, "fgsm": 255 - images}, np.arange(COUNT) % CLASSES, "0" * 64)
+
+
+def engine(change: Change = lambda arrays: None) -> Callable[[Floats, Floats | None], Purified]:
+    """Chooses by the first pixel; `change` spoils what it gives back."""
+
+    def run(images: Floats, noise: Floats | None = None) -> Purified:
+        drift = 0 if noise is None else noise.mean(axis=2)
+        rmse = (np.abs(images[:, 0, 0, :1] - np.linspace(0, 1, CLASSES)) + drift).astype(np.float32)
+        arrays = {"images": images * np.float32(0.9), "labels": rmse.argmin(1), "rmse": rmse, "score": rmse**2}
+        change(arrays)
+        return Purified(**arrays)
+
+    return run
+
+
+def gate(change: Change, precision: str = "fp32") -> Quality:
+    return measure(engine(), engine(change), samples(), precision, "measured")
+
+
+def add(key: str, value: float) -> Change:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[key] = arrays[key] + np.float32(value)
+
+    return change
+
+
+def other_label(share: float) -> Change:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        count = round(share * len(arrays["labels"]))
+        arrays["labels"][:count] = (arrays["labels"][:count] + 1) % CLASSES
+
+    return change
+
+
+def one_nan(arrays: dict[str, np.ndarray]) -> None:
+    arrays["images"][0, 0, 0, 0] = np.nan
+
+
+def nothing_chosen(arrays: dict[str, np.ndarray]) -> None:
+    arrays["labels"][:] = -1
+    arrays["images"][:] = np.nan
+
+
+def test_equal_engines_pass() -> None:
+    quality = gate(lambda arrays: None)
+    assert quality.passed
+    assert not quality.failures
+    assert quality.images == COUNT
+    assert quality.built["agreement/clean"] == 1
+    assert quality.built["max_error/fgsm"] == 0
+    assert quality.built["psnr_db/clean"] == 200
+    assert quality.reference["accuracy/clean"] == quality.built["accuracy/clean"]
+
+
+def test_fp16_may_differ_a_little_where_fp32_may_not() -> None:
+    assert not gate(add("images", 1e-3)).passed
+    assert gate(add("images", 1e-3), "fp16").passed
+
+
+BROKEN = {
+    "pixels": (add("images", 0.05), "psnr_db/clean is"),
+    "labels": (other_label(0.1), "agreement/fgsm is"),
+    "nan": (one_nan, "psnr_db/clean is 0.0000"),
+    "nothing": (nothing_chosen, "accuracy/clean is 0.0000"),
+}
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("change, failure", BROKEN.values(), ids=BROKEN)
+def test_a_broken_limit_is_a_sentence(change: Change, failure: str, precision: str) -> None:
+    quality = gate(change, precision)
+    assert not quality.passed
+    assert any(sentence.startswith(failure) and "limit" in sentence for sentence in quality.failures)
+    assert all(np.isfinite(value) for value in quality.built.values())  # the manifest is JSON
+
+
+def test_distances_count_as_values() -> None:
+    assert any("max_error" in failure for failure in gate(add("rmse", 1e-3)).failures)
+
+
+def test_accuracy_alone_fails() -> None:
+    """Same choices and pixels for the gate, but the classifier behind no longer knows them."""
+    labels = samples().labels
+
+    def classifier(images: Floats) -> np.ndarray:
+        return labels[: len(images)] if images.max() <= 0.9 else np.zeros(len(images), np.int64)
+
+    quality = measure(engine(), engine(add("images", 2e-3)), samples(), "fp16", "measured", classifier=classifier)
+    assert [failure.partition(" ")[0] for failure in quality.failures] == ["classified/clean", "classified/fgsm"]
+
+
+def test_sampling_engines_get_the_same_noise() -> None:
+    seen: list[Floats] = []
+
+    def spy(images: Floats, noise: Floats | None) -> Purified:
+        assert noise is not None
+        seen.append(noise)
+        return engine()(images, noise)
+
+    assert measure(spy, spy, samples(), "fp32", "measured", noise_classes=CLASSES).passed
+    assert seen[0].shape == (100, CLASSES, 32)
+    np.testing.assert_array_equal(seen[0], seen[3])  # the built engine's first, after the reference's three batches
