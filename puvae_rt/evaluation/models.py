@@ -78,11 +78,11 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         return _system(folder, MagNet(reformer), classifier, (MAGNET,), _history(meta))
     if defense == DEFENSE_GAN:
         generator, meta = load_generator(folder.weights(DEFENSE_GAN))
-        settings = {"steps": search.steps, "restarts": search.restarts, "rate": search.rate}
+        settings: dict[str, Any] = {"steps": search.steps, "restarts": search.restarts, "rate": search.rate}
         return _system(folder, DefenseGan(generator, search), classifier, (DEFENSE_GAN,), settings | _history(meta))
     model, score, meta = folder.puvae(defense)
     sigma = SIGMA_EPS[defense]
-    settings: dict[str, Any] = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
+    settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
     if refine and defense == PUVAE_OURS:
         refinement = Refinement(steps=refine)
         purifier: Defence = RefinedPuvae(model, score, refinement)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from puvae_rt.errors import ContractError
+from puvae_rt.evaluation import adaptive
 from puvae_rt.evaluation.adaptive import Effort, default_epsilons, evaluate_adaptive
 from tests.evaluation.conftest import Study
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptive, "SAMPLES", 2)
+
 
 QUICK = Effort(pgd_steps=3, restarts=1, apgd_steps=2, queries=5)
 

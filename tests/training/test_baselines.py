@@ -23,7 +23,7 @@ from tests.evaluation.study import NAME, save_images
 from tests.tolerances import LOSS_RTOL
 
 CONTRACT = ImageContract(1, 28, 28)
-SCHEDULE = Schedule(epochs=2, batch=2, learning_rate=1e-3)
+SCHEDULE = Schedule(epochs=1, batch=2, learning_rate=1e-3)
 
 
 def split(count: int = 16) -> Split:
@@ -43,15 +43,15 @@ def weights(task: GanTask) -> dict[str, torch.Tensor]:
 
 def test_each_step_of_the_gan_moves_one_network_only() -> None:
     task, moved = gan_task(), []
-    for stop in range(1, CRITIC_STEPS + 3):
-        task = gan_task()
-        before = weights(task)
-        fit(task, split(), SCHEDULE, {}, stop_after=stop, adam=GAN_ADAM)
-        moved.append(
-            {name.split(".")[0] for name, value in weights(task).items() if not torch.equal(value, before[name])}
-        )
-    assert moved[:CRITIC_STEPS] == [{"critic"}] * CRITIC_STEPS
-    assert moved[CRITIC_STEPS] == {"critic", "generator"}
+    before = weights(task)
+
+    def progress(*_: object) -> None:
+        now = weights(task)
+        moved.append({name.split(".")[0] for name in now if not torch.equal(now[name], before[name])})
+        before.update(now)
+
+    fit(task, split(), SCHEDULE, {}, progress=progress, stop_after=CRITIC_STEPS + 2, adam=GAN_ADAM)
+    assert moved == [{"critic"}] * CRITIC_STEPS + [{"generator"}, {"critic"}]
 
 
 def test_the_gradient_penalty_is_zero_for_slope_one() -> None:
@@ -74,7 +74,7 @@ def test_the_gradient_penalty_is_zero_for_slope_one() -> None:
         torch.testing.assert_close(penalty, torch.tensor((size - 1) ** 2), rtol=LOSS_RTOL, atol=1e-6)
 
 
-@pytest.mark.parametrize("stop_after", [3, 6, 8])
+@pytest.mark.parametrize("stop_after", [3, 6])
 def test_a_resumed_gan_is_bit_exact(tmp_path: Path, stop_after: int) -> None:
     whole, part, resumed = gan_task(), gan_task(), gan_task()
     checkpoint = tmp_path / "gan.safetensors"
