@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,11 @@ import numpy as np
 
 from puvae_rt.kernels import PreprocessArgs, SelectProjectionArgs, preprocess, select_projection, shim
 from puvae_rt.kernels.oracle import Selection
+
+
+def examples(count: int) -> int:
+    """Hypothesis examples of a test that launches kernels: fewer under the sanitisers, which are ten times slower."""
+    return max(count // 8, 3) if os.environ.get(shim.SANITIZE_VARIABLE) == "1" else count
 
 
 def placed(array: np.ndarray, offset: int = 0) -> np.ndarray:

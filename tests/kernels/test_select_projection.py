@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from puvae_rt.errors import ContractError
 from puvae_rt.kernels import oracle, select_projection
 from puvae_rt.kernels.launch import FLAG_NO_CANDIDATE, FLAG_SOME_NAN
-from tests.kernels.harness import run_select
+from tests.kernels.harness import examples, run_select
 from tests.tolerances import KERNEL_DISTANCE_RELATIVE
 
 FLOATS = (np.float32, np.float16)
@@ -48,7 +48,7 @@ shapes = st.builds(Shape, st.integers(1, 4), st.integers(2, 20), st.integers(1, 
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     shapes,
     seeds,
@@ -85,7 +85,7 @@ def test_equals_the_oracle_at(shape):
     assert_selected(run_select(x, c, 0.1), oracle.select_projection(x, c, 0.1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(shapes, seeds)
 def test_order_of_blocks_and_threads_changes_no_bit(shape, seed):
     x, c = random_case(shape, seed)
@@ -94,7 +94,7 @@ def test_order_of_blocks_and_threads_changes_no_bit(shape, seed):
         np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(shapes, seeds, st.sampled_from(FLOATS))
 def test_alignment_changes_no_bit(shape, seed, candidates):
     x, c = random_case(shape, seed, candidates=candidates)
@@ -102,7 +102,7 @@ def test_alignment_changes_no_bit(shape, seed, candidates):
         np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(shapes, seeds, st.booleans())
 def test_permuting_the_candidates_permutes_the_index(shape, seed, misaligned):
     x, c = random_case(shape, seed)
@@ -115,7 +115,7 @@ def test_permuting_the_candidates_permutes_the_index(shape, seed, misaligned):
     np.testing.assert_array_equal(permutation[permuted.index][unique], plain.index[unique])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(shapes, seeds, st.data())
 def test_an_exact_match_wins(shape, seed, data):
     x, c = random_case(shape, seed, np.float16)
@@ -127,17 +127,17 @@ def test_an_exact_match_wins(shape, seed, data):
     np.testing.assert_array_equal(got.purified, x.astype(np.float32))
 
 
-@pytest.mark.parametrize("classes", [2, 10, 33, 300])
+@pytest.mark.parametrize("classes", [2, 10, 33, 260])
 def test_a_tie_goes_to_the_lowest_index(classes):
-    x, c = random_case(Shape(2, classes, 40), 3)
+    x, c = random_case(Shape(1, classes, 40), 3)
     c[:, :] = c[:, :1]  # all alike
     for seed in range(4):
-        assert run_select(x, c, seed=seed).index.tolist() == [0, 0]
+        assert run_select(x, c, seed=seed).index.tolist() == [0]
     c[:, 0] += np.float16(1)
-    assert run_select(x, c).index.tolist() == [1, 1]
+    assert run_select(x, c).index.tolist() == [1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(shapes, seeds, st.sampled_from((0.0, 0.3)), st.sampled_from(STORED), st.data())
 def test_a_nan_never_wins(shape, seed, tau, stored, data):
     x, c = random_case(shape, seed)

@@ -31,7 +31,7 @@ SCHEDULER = Path(__file__).parent / "scheduler.cpp"
 FLAGS = ("-std=c++17", "-O2", "-g", "-fPIC", "-shared", "-U_FORTIFY_SOURCE")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 # A process that loads a sanitised library must have the sanitiser's runtime preloaded: see `sanitizer_environment`.
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 SANITIZE_VARIABLE = "PUVAE_SHIM_SANITIZE"
 MESSAGE_BYTES = 1024
 BUILD_SECONDS = 300
