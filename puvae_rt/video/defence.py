@@ -36,7 +36,8 @@ class Outcome:
     clean: Stage
     attacked: Stage | None
     purified: Stage
-    rmse: Floats  # [K]
+    chosen: int  # class of the projection that the purified image is; -1 when degraded
+    rmse: Floats  # [K]; the model's score may choose another than its smallest
     degraded: bool  # no class had a finite distance: the purified image is NaN
 
 
@@ -91,13 +92,15 @@ class Defence:
         clock.lap("attack")
         purified = self.purifier.purify(image if attacked is None else attacked.image[None])
         clock.lap("purify")
-        degraded = int(purified.labels[0]) == NO_LABEL
+        chosen = int(purified.labels[0])
+        degraded = chosen == NO_LABEL
         label = NO_LABEL if degraded else int(self._classifier.labels(purified.images)[0])
         clock.lap("classify")
         return Outcome(
             clean=clean,
             attacked=attacked,
             purified=Stage(purified.images[0], label),
+            chosen=chosen,
             rmse=purified.rmse[0],
             degraded=degraded,
         )

@@ -100,25 +100,25 @@ class Overlay:
             canvas.text(verdict, (x + width, below), 0.5, colour, align="right")
 
     def _draw_bars(self, canvas: Canvas, outcome: Outcome | None) -> None:
-        """The distance to the projection on each class; the one chosen is the purified image."""
+        """The distance to the projection on each class; the one chosen, by the model's score, is the purified image."""
         x, y, width, height = _BARS
-        canvas.text("distance to each class's projection (RMSE)", (x, y - 10), 0.55, _SOFT)
+        canvas.text("distance to each class's projection (RMSE), chosen in blue", (x, y - 10), 0.55, _SOFT)
         canvas.fill(_BARS, _PANEL)
         if outcome is None or not np.isfinite(outcome.rmse).any():
             return
         rmse = outcome.rmse
-        chosen, top, step = int(np.nanargmin(rmse)), float(np.nanmax(rmse)), width / len(rmse)
+        top, step = float(np.nanmax(rmse)), width / len(rmse)
         room = height - 56  # a line above for values, one below for names
         for index, value in enumerate(rmse):
             if not np.isfinite(value):
                 continue
             tall = max(2, round(room * float(value) / max(top, 1e-6)))
             left, base = round(x + step * (index + 0.18)), y + height - 26
-            colour = _PLAIN if index == chosen else _LINE
+            colour = _PLAIN if index == outcome.chosen else _LINE
             canvas.fill((left, base - tall, max(1, round(step * 0.64)), tall), colour)
             if step >= 28:
                 middle = round(x + step * (index + 0.5))
-                text = _TEXT if index == chosen else _SOFT
+                text = _TEXT if index == outcome.chosen else _SOFT
                 canvas.text(self._name(index)[: int(step // 10)], (middle, base + 20), 0.55, text, align="centre")
                 canvas.text(f"{value:.2f}"[1:] if value < 1 else "1", (middle, base - tall - 6), 0.42, text, "centre")
 

@@ -23,7 +23,7 @@ def purifier(means_bundle: Path) -> Iterator[Purifier]:
         yield purifier
 
 
-def outcomes(defence: Defence, samples: Samples, count: int = 60) -> list[Outcome]:
+def outcomes(defence: Defence, samples: Samples, count: int = 100) -> list[Outcome]:
     images = samples.images[:count].astype(np.float32) / 255
     return [defence(i, int(y), Stopwatch()) for i, y in zip(images, samples.labels, strict=False)]
 
@@ -38,7 +38,7 @@ def test_the_attack_works_and_so_does_the_defence(
 ) -> None:
     attack = Attack(name, means_bundle / CLASSIFIER_FILE)
     seen = outcomes(Defence(purifier, attack), samples)
-    assert accuracy(samples, [o.clean for o in seen]) > 0.9
+    assert accuracy(samples, [o.clean for o in seen]) > 0.8
     assert accuracy(samples, [o.attacked for o in seen]) < 0.1
     assert accuracy(samples, [o.purified for o in seen]) > 0.5
     for outcome in seen:
@@ -54,6 +54,7 @@ def test_without_attack(purifier: Purifier, samples: Samples) -> None:
     purified = purifier.purify(samples.images[:1])
     np.testing.assert_array_equal(outcome.purified.image, purified.images[0])
     np.testing.assert_array_equal(outcome.rmse, purified.rmse[0])
+    assert outcome.chosen == purified.labels[0]
 
 
 def test_the_attack_is_seeded_and_never_aims_at_the_truth(means_bundle: Path, samples: Samples) -> None:

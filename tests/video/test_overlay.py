@@ -15,7 +15,8 @@ DIGIT = Digit(np.tile(np.linspace(0, 1, 28, dtype=np.float32), (1, 28, 1)), (20,
 def outcome(label: int = 3, classes: int = 10, **changes: object) -> Outcome:
     stage = Stage(DIGIT.image, label)
     rmse = np.linspace(0.2, 0.4, classes, dtype=np.float32)
-    return Outcome(**{"clean": stage, "attacked": stage, "purified": stage, "rmse": rmse, "degraded": False} | changes)
+    usual = {"clean": stage, "attacked": stage, "purified": stage, "chosen": label, "rmse": rmse, "degraded": False}
+    return Outcome(**usual | changes)
 
 
 def draw(frame: Frame, digit: Digit | None, seen: Outcome | None, classes: int = 10) -> np.ndarray:
@@ -38,7 +39,7 @@ CASES = {
     "right": (frame(truth=3), DIGIT, outcome(), 10),
     "wrong": (frame(truth=4), DIGIT, outcome(), 10),
     "no attack": (frame(), DIGIT, outcome(attacked=None), 10),
-    "degraded": (frame(), DIGIT, outcome(purified=Stage(NAN, -1), rmse=NAN[0, 0, :10], degraded=True), 10),
+    "degraded": (frame(), DIGIT, outcome(purified=Stage(NAN, -1), chosen=-1, rmse=NAN[0, 0, :10], degraded=True), 10),
     "one class NaN": (frame(), DIGIT, outcome(rmse=np.array([0.1, np.nan, 0.0, 2.0], np.float32)), 4),
     "two classes": (frame(), DIGIT, outcome(label=1, classes=2), 2),
     "many classes": (frame(), DIGIT, outcome(label=900, classes=1000), 1000),
@@ -57,6 +58,13 @@ def test_every_frame_gives_a_picture(case: str) -> None:
 
 def test_right_and_wrong_are_told_apart() -> None:
     assert not np.array_equal(draw(*CASES["right"]), draw(*CASES["wrong"]))
+
+
+def test_the_bar_of_the_chosen_class_stands_out_whatever_its_distance() -> None:
+    """The score decides, and it is not always the smallest RMSE."""
+    pictures = [draw(frame(), DIGIT, outcome(chosen=chosen)) for chosen in (0, 7)]
+    bars = [picture[500, 688 + 28 :: 57][:10] for picture in pictures]  # a pixel of each bar
+    assert [k for k in range(10) if (bars[0][k] != bars[1][k]).any()] == [0, 7]
 
 
 def test_the_frame_is_shown_as_it_is_without_a_digit() -> None:

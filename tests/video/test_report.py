@@ -16,6 +16,7 @@ def outcome(clean: int, attacked: int | None, purified: int, degraded: bool = Fa
         clean=Stage(image, clean),
         attacked=None if attacked is None else Stage(image, attacked),
         purified=Stage(image, purified),
+        chosen=purified,
         rmse=np.zeros(10, np.float32),
         degraded=degraded,
     )

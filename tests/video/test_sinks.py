@@ -9,7 +9,6 @@ import pytest
 
 from puvae_rt.errors import VideoError
 from puvae_rt.video.sinks import Mp4Writer
-from puvae_rt.video.window import Window, has_display
 from tests.video import clips
 
 
@@ -96,13 +95,3 @@ def test_a_full_disk_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="is the disk full"):
         writer.close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    assert not has_display()
-    monkeypatch.setenv("DISPLAY", ":97")
-    assert has_display()
-    with pytest.raises(VideoError, match="window: "):
-        Window("title")
