@@ -33,3 +33,7 @@ CAMERA_DIGIT_RMS = 0.16
 MPEG4_MEAN_LEVELS = 6.0
 # Pixels in [0,1] out of a dozen layers in FP16 (2^-11 relative each, random weights): 1.4e-3 was seen.
 FP16_ATOL = 5e-3
+# Candidates in [0,1] stored in FP16: half a step at 1 is 2^-12.
+HALF_PIXEL = 2.5e-4
+# Sums over 784 squares of such candidates, relative.
+HALF_SUM = 2e-3

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import onnxruntime as ort
 
 import puvae_rt
 from puvae_rt.contract import ENGINE_ONNX_FILE
-from puvae_rt.errors import BundleError, TargetUnavailableError
+from puvae_rt.errors import BundleError, ContractError
 from puvae_rt.runtime import cache, machine
+from puvae_rt.runtime.images import Bytes, Roi
 from puvae_rt.runtime.ort import OrtEngine, open_session
 from puvae_rt.runtime.results import Floats, Purified
 from puvae_rt.runtime.source import CPU, Source
+
+if TYPE_CHECKING:
+    from puvae_rt.runtime.device import Device
+    from puvae_rt.runtime.pipeline import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +37,29 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def open_engine(source: Source, threads: int) -> Engine:
+@runtime_checkable
+class FrameEngine(Engine, Protocol):
+    """An engine that takes camera frames itself, from the region to the label."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its labels are a classifier's."""
+
+    def run_frame(self, frame: Bytes, roi: Roi) -> Outcome:
+        """One region of a checked frame, BGR or gray."""
+
+
+def open_engine(source: Source, threads: int, device: str | Device | None = None) -> Engine:
     """The engine of a verified source; TargetUnavailableError when this machine cannot run its target."""
-    if source.target != CPU:
-        raise TargetUnavailableError(
-            f"target {source.target!r}: the engine {source.engine} is ready, but no device to run it is supported by "
-            f"this installation; run it on a machine with an NVIDIA GPU, or load target='cpu' here"
-        )
-    return _cpu_engine(source, threads)
+    if source.target == CPU:
+        if device is not None:
+            raise ContractError(
+                f"device {device!r} with target 'cpu': leave it out, or load target='rtx' or 'tensorrt'"
+            )
+        return _cpu_engine(source, threads)
+    from puvae_rt.runtime.gpu.loading import open_gpu_engine  # a CPU user needs none of it
+
+    return open_gpu_engine(source, device, threads)
 
 
 def _cpu_engine(source: Source, threads: int) -> Engine:

@@ -50,7 +50,7 @@ def as_input(frame: Any, roi: Roi | None, contract: ImageContract) -> Floats:
         contract: the model's image shape.
     """
     pixels = _frame(frame)
-    region = _cut(pixels, roi) if roi is not None else pixels
+    region = _cut(pixels, _checked(roi, pixels.shape[1], pixels.shape[0])) if roi is not None else pixels
     shrinks = region.shape[0] >= contract.height and region.shape[1] >= contract.width
     resized = cv2.resize(
         region, (contract.width, contract.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -59,6 +59,13 @@ def as_input(frame: Any, roi: Roi | None, contract: ImageContract) -> Floats:
     planes = resized if color is None else cv2.cvtColor(resized, color)
     chw = planes[None] if planes.ndim == 2 else planes.transpose(2, 0, 1)  # [C,H,W]
     return _unit(chw[None])
+
+
+def checked_frame(frame: Any, roi: Roi | None) -> tuple[Bytes, Roi]:
+    """What `as_input` accepts, uncut: the frame, and its region; the whole of it without one."""
+    pixels = _frame(frame)
+    height, width = pixels.shape[:2]
+    return pixels, (0, 0, width, height) if roi is None else _checked(roi, width, height)
 
 
 # (dimensions of the frame, channels of the model) -> conversion; gray to gray needs none.
@@ -127,7 +134,7 @@ def _frame(frame: Any) -> Bytes:
 
 def _cut(frame: Bytes, roi: Roi) -> Bytes:
     """The region of the frame, a view where it lies inside."""
-    x, y, w, h = _checked(roi, frame.shape[1], frame.shape[0])
+    x, y, w, h = roi
     inside = frame[max(y, 0) : y + h, max(x, 0) : x + w]
     top, left = max(-y, 0), max(-x, 0)
     bottom, right = h - top - inside.shape[0], w - left - inside.shape[1]

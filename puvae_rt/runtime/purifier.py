@@ -6,19 +6,22 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ClosedError, InputError
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.engine import Engine, open_engine
-from puvae_rt.runtime.images import Roi, as_batch, as_input
+from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
+from puvae_rt.runtime.images import Roi, as_batch, as_input, checked_frame
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.ort import Classifier
 from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
 from puvae_rt.runtime.source import Source, resolve
+
+if TYPE_CHECKING:
+    from puvae_rt.runtime.device import Device
 
 
 class Purifier:
@@ -52,6 +55,7 @@ class Purifier:
         threads: int | None = None,
         classifier: bool | str | Path = True,
         seed: int | None = None,
+        device: str | Device | None = None,
     ) -> Purifier:
         """A purifier of a shipped model or a bundle; the engine is built and cached on first use.
 
@@ -62,12 +66,14 @@ class Purifier:
             classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
                 name ("classifier_b") or an .onnx file with input `image` and output `logits`.
             seed: of the noise of an engine that samples (sigma > 0); None is unpredictable.
+            device: of a GPU target: "cuda" or "pycuda", with the GPU's number as in "cuda:1"; None is the first GPU.
+                "emulated" runs the GPU's pipeline on the CPU, to try it without one.
         Raises:
-            UnknownModelError, BundleError, QualityError, ContractError, TargetUnavailableError
+            UnknownModelError, BundleError, QualityError, ContractError, TargetUnavailableError, DeviceError
         """
         count = thread_count(threads)
         found = resolve(source, target, classifier)
-        engine = open_engine(found, count)
+        engine = open_engine(found, count, device)
         return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
 
     def purify(self, images: Any, noise: Any = None) -> Purified:
@@ -95,11 +101,25 @@ class Purifier:
             InputError, ClosedError
         """
         engine, clock = self._open_engine(), Stopwatch()
+        if isinstance(engine, FrameEngine) and not engine.takes_noise:
+            return self._frame_on_device(engine, frame, roi, clock)
         image = as_input(frame, roi, self.contract)  # [1,C,H,W]
         clock.lap("preprocess")
         purified = engine.run(image, self._noise(engine, 1))
         clock.lap("purify")
         label = self._label(purified)
+        clock.lap("classify")
+        degraded = int(purified.labels[0]) == NO_LABEL
+        return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), degraded)
+
+    def _frame_on_device(self, engine: FrameEngine, frame: Any, roi: Roi | None, clock: Stopwatch) -> Result:
+        """The same where the engine does all of it: the stages are one, timed as "purify"."""
+        pixels, region = checked_frame(frame, roi)
+        clock.lap("preprocess")
+        outcome = engine.run_frame(pixels, region)
+        clock.lap("purify")
+        purified = outcome.purified
+        label = int(outcome.labels[0]) if engine.classifies else self._label(purified)
         clock.lap("classify")
         degraded = int(purified.labels[0]) == NO_LABEL
         return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), degraded)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import puvae_rt
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
-from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
-from puvae_rt.runtime.assets import PUVAE_FILE, shipped, shipped_names
+from puvae_rt.errors import BuildError, BundleError, ContractError, QualityError, UnknownModelError
+from puvae_rt.runtime import cache
+from puvae_rt.runtime.assets import PUVAE_FILE, WEIGHTS_FILE, ShippedModel, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
 
 logger = logging.getLogger(__name__)
 
 CPU = "cpu"
+GPU_PRECISION = "fp16"  # of an engine that is built because nobody did it before
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,12 @@ def resolve(source: str | Path, target: str | None, classifier: bool | str | Pat
     """What `Purifier.load` was asked for, as verified files."""
     if target not in (None, *TARGETS):
         raise ContractError(f"target: got {target!r}, expected one of {', '.join(TARGETS)}")
-    found = from_bundle(Path(source), target) if is_bundle(source) else from_shipped(str(source))
+    if is_bundle(source):
+        found = from_bundle(Path(source), target)
+    elif target in (None, CPU):
+        found = from_shipped(str(source))
+    else:
+        found = from_bundle(built_bundle(str(source), target), target)
     if classifier is True:
         return found
     return replace(found, classifier=_chosen_classifier(str(source), classifier) if classifier else None)
@@ -50,12 +60,7 @@ def is_bundle(source: str | Path) -> bool:
 
 def from_shipped(name: str) -> Source:
     """The shipped CPU graph of a model with its default classifier."""
-    names = shipped_names()
-    if name not in names:
-        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
-        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
-    model = shipped(name)
+    model = _shipped(name)
     return Source(
         name=model.model,
         target=CPU,
@@ -65,6 +70,49 @@ def from_shipped(name: str) -> Source:
         sha256=model.sha256[PUVAE_FILE],
         classifier=model.classifier(),
     )
+
+
+def built_bundle(name: str, target: str) -> Path:
+    """A bundle of a shipped model for a GPU target, built on first use into the engine cache.
+
+    Raises:
+        UnknownModelError, TargetUnavailableError, BuildError
+        QualityError: the engine that came out is not good enough.
+    """
+    from export import build, trt  # lazily: the one place where the runtime builds
+
+    model, library = _shipped(name), trt.load(target)
+    identity = {
+        "target": target,
+        "precision": GPU_PRECISION,
+        "source_sha256": model.sha256[WEIGHTS_FILE],
+        "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
+        "library": library.__version__,
+        "puvae_rt": puvae_rt.__version__,
+    }
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            built, _ = build.build(build.Settings(name, Path(scratch), target, GPU_PRECISION))
+            for path in built.iterdir():
+                shutil.copyfile(path, folder / path.name)
+
+    bundle = cache.obtain(f"{name}-{target}-{GPU_PRECISION}", identity, make)
+    if bundle is None:
+        raise BuildError(
+            f"model {name!r} for target {target!r}: its engine has no place to be kept; set {cache.ENVIRONMENT} to a "
+            f"writable folder, or build it with `python -m export.build --model {name} --target {target}`"
+        )
+    return bundle
+
+
+def _shipped(name: str) -> ShippedModel:
+    names = shipped_names()
+    if name not in names:
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
+        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
+    return shipped(name)
 
 
 def from_bundle(folder: Path, target: str | None = None) -> Source:

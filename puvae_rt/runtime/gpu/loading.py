@@ -1,0 +1,110 @@
+"""From verified files to a GPU engine: TensorRT's on a GPU, ONNX Runtime in its place on the emulated device."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+
+from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
+from puvae_rt.errors import BundleError
+from puvae_rt.runtime import cache, trt
+from puvae_rt.runtime.device import Device, open_device
+from puvae_rt.runtime.device.emulated import EmulatedDevice
+from puvae_rt.runtime.gpu.compiled import CompiledEngine
+from puvae_rt.runtime.gpu.engine import GpuEngine
+from puvae_rt.runtime.gpu.stand_in import StandIn
+from puvae_rt.runtime.manifest import Manifest, sha256_of
+from puvae_rt.runtime.pipeline import GpuPipeline
+from puvae_rt.runtime.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+def open_gpu_engine(source: Source, device: str | Device | None, threads: int) -> GpuEngine:
+    """The engine of a verified source for a GPU target.
+
+    Args:
+        source: a bundle's engine.
+        device: a name as `open_device` takes it, or an open device, which stays the caller's to close.
+        threads: of ONNX Runtime on the emulated device.
+    Raises:
+        TargetUnavailableError, BundleError, DeviceError
+    """
+    manifest = Manifest.read(source.engine.parent)
+    own = open_device(device) if device is None or isinstance(device, str) else None
+    on = own or device
+    assert on is not None and not isinstance(on, str)
+    try:
+        engine, classifier = load_engines(source, manifest, on, threads)
+    except BaseException:
+        if own is not None:
+            own.close()
+        raise
+    make = functools.partial(GpuPipeline, engine, on, source.contract, len(source.classes), manifest.score, classifier)
+    return GpuEngine(make, functools.partial(_free, engine, classifier, own))
+
+
+def load_engines(
+    source: Source, manifest: Manifest, device: Device, threads: int
+) -> tuple[CompiledEngine, CompiledEngine | None]:
+    """The purifier's engine and its classifier's, or None."""
+    if isinstance(device, EmulatedDevice):
+        batch = min(manifest.options.batch), max(manifest.options.batch)
+        engine: CompiledEngine = StandIn(device, _beside(source, manifest), batch, threads)
+        classifier = source.classifier and StandIn(device, source.classifier, (1, batch[1]), threads)
+        return engine, classifier or None
+    version = trt.load_module(source.target).__version__
+    trt.check_identity(manifest, device.properties, version, source.engine.parent)
+    engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
+    if source.classifier is None:
+        return engine, None
+    return engine, _classifier(source, source.classifier, manifest, device, version)
+
+
+def _beside(source: Source, manifest: Manifest) -> Path:
+    """The ONNX file that the engine was built from."""
+    if ENGINE_ONNX_FILE not in manifest.files:
+        raise BundleError(f"{source.engine.parent}: no {ENGINE_ONNX_FILE}, which device='emulated' runs; rebuild it")
+    return source.engine.parent / ENGINE_ONNX_FILE
+
+
+def _classifier(source: Source, model: Path, manifest: Manifest, device: Device, version: str) -> CompiledEngine | None:
+    """The classifier's engine, compiled on first use for this GPU and cached.
+
+    Without a writable cache the classifier runs on the CPU behind the pipeline: the reason is logged.
+    """
+    capability = ".".join(map(str, device.properties.compute_capability))
+    batch = min(manifest.options.batch), max(manifest.options.batch)
+    identity: cache.Identity = {
+        "source_sha256": sha256_of(model),
+        "target": source.target,
+        "library": version,
+        "compute_capability": capability,
+        "gpu": device.properties.name,
+        "batch": f"{batch[0]}-{batch[1]}",
+    }
+
+    def build(folder: Path) -> None:
+        from export.trt import LIBRARIES, build_plan  # lazily: the runtime builds nothing by itself
+
+        capabilities = (capability,) if LIBRARIES[source.target].ahead_of_time else ()
+        shapes = {IMAGE: source.contract.shape}
+        plan = build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
+        (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)
+
+    slot = f"classifier-{source.target}-sm{capability.replace('.', '')}-{str(identity['source_sha256'])[:16]}"
+    folder = cache.obtain(slot, identity, build)
+    if folder is None:
+        logger.warning("the classifier %s runs on the CPU: its engine has no place to be kept", model)
+        return None
+    path = folder / ENGINE_PLAN_FILE
+    return trt.TrtEngine(source.target, path.read_bytes(), path)
+
+
+def _free(engine: CompiledEngine, classifier: CompiledEngine | None, device: Device | None) -> None:
+    engine.close()
+    if classifier is not None:
+        classifier.close()
+    if device is not None:
+        device.close()

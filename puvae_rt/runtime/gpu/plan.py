@@ -1,0 +1,126 @@
+"""What one shape of call puts on the stream: enqueued plainly the first time, replayed as a graph ever after."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from puvae_rt.errors import DeviceError
+from puvae_rt.kernels.launch import Launch
+from puvae_rt.runtime.device import Device, Graph, Module, Stream
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[], None]
+
+
+class Kernel:
+    """A launch whose arguments may change between calls."""
+
+    def __init__(self, module: Module, launch: Launch, stream: Stream) -> None:
+        self.launch = launch
+        self.arguments: Sequence[Any] = ()
+        self._module, self._stream = module, stream
+
+    def __call__(self) -> None:
+        self._module.launch(self.launch, self.arguments, self._stream)
+
+
+class Steps(NamedTuple):
+    """Work in stream order; each puts its own on the stream and returns."""
+
+    work: Sequence[Step]
+    obstacle: str | None = None  # why it cannot be captured; None when nothing is known against it
+    variable: Kernel | None = None  # the step whose arguments change from call to call
+
+
+class Plan:
+    """One shape of call.
+
+    The first run enqueues them one by one: TensorRT wants one such run before a capture. The second captures them,
+    and from then on a call is one graph launch. What cannot be captured goes on plainly; the reason is logged once.
+    """
+
+    def __init__(self, device: Device, stream: Stream, name: str, steps: Steps) -> None:
+        self._device, self._stream, self._name, self._steps = device, stream, name, steps
+        self._warm = False
+        self._graph: Graph | None = None
+        self.obstacle: str | None = None
+        if not device.captures:
+            self._give_up(f"device layer {device.layer!r} has no graphs; use device='cuda'")
+        elif steps.obstacle is not None:
+            self._give_up(steps.obstacle)
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
+    def run(self, arguments: Sequence[Any] | None = None) -> None:
+        """Enqueues all of it; `arguments` are new ones for the variable step."""
+        changed = arguments is not None and self._set(arguments)
+        if self._warm and self._graph is None and self.obstacle is None:
+            self._capture()
+        elif changed and self._graph is not None:
+            self._graph.set_arguments(self._variable.launch, self._variable.arguments)
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self.enqueue()
+
+    def enqueue(self) -> None:
+        """The steps one by one, whether there is a graph or not."""
+        for step in self._steps.work:
+            step()
+        self._warm = True
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+
+    def _set(self, arguments: Sequence[Any]) -> bool:
+        before = [argument.value for argument in self._variable.arguments]
+        self._variable.arguments = arguments
+        return before != [argument.value for argument in arguments]
+
+    @property
+    def _variable(self) -> Kernel:
+        assert self._steps.variable is not None, "only a plan with a variable step is given arguments"
+        return self._steps.variable
+
+    def _capture(self) -> None:
+        try:
+            self._graph = self._device.capture(self._stream, self.enqueue)
+        except DeviceError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        self.obstacle = reason
+        logger.warning("%s: enqueued call by call, without a CUDA graph: %s", self._name, reason)
+
+
+class Plans:
+    """The most recently used plans."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def get(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
+        """The plan of a shape; the one unused for longest makes room for a new one."""
+        if key not in self._plans:
+            while len(self._plans) >= self._capacity:
+                _, oldest = self._plans.popitem(last=False)
+                oldest.close()
+            self._plans[key] = make()
+        self._plans.move_to_end(key)
+        return self._plans[key]
+
+    def close(self) -> None:
+        while self._plans:
+            self._plans.popitem()[1].close()
