@@ -120,21 +120,16 @@ def write_chosen_classifier(
     takes the shipped model's default, and nothing for other models. BundleError when it takes other images."""
     if choice == NO_CLASSIFIER or (choice is None and shipped is None):
         return
-    out = folder / CLASSIFIER_FILE
     path = Path(choice or "")
     if path.suffix == ".safetensors":
-        write_classifier(out, load_classifier(path))
-    elif path.suffix == ".onnx":
-        out.write_bytes(_read(path))
-    elif shipped is not None:
-        shutil.copyfile(shipped.classifier(choice), out)
-    else:
-        raise BuildError(f"--classifier {choice}: only a shipped model has classifiers by name; give a file")
-    Classifier(out, contract, classes, threads=1)  # loads it, and checks its input and output
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BuildError(f"--classifier {path}: not readable ({error}); give a file or a shipped name") from error
+        path, weights = folder / CLASSIFIER_FILE, load_classifier(path)
+        write_classifier(path, weights)
+    elif path.suffix != ".onnx":
+        if shipped is None:
+            raise BuildError(f"--classifier {choice}: only a shipped model has classifiers by name; give a file")
+        path = shipped.classifier(choice)
+    elif not path.is_file():
+        raise BuildError(f"--classifier {path}: no such file; give an .onnx, a .safetensors or a shipped name")
+    Classifier(path, contract, classes, threads=1)  # loads it, and checks its input and output
+    if path.parent != folder:
+        shutil.copyfile(path, folder / CLASSIFIER_FILE)

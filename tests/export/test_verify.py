@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export import verify as command
+from export.build import Settings, build
+from puvae_rt.runtime.manifest import sha256_of
+from tests.export.shipped import NAME
+
+pytestmark = pytest.mark.usefixtures("toy_assets")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return build(Settings(model=NAME, out=tmp_path / "out", verify=False))[0]
+
+
+def spoil(bundle: Path) -> None:
+    """Other weights in the engine, and a manifest that vouches for them."""
+    path = bundle / "engine.onnx"
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("deconvs.2.bias"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.5), tensor.name))
+    onnx.save(model, str(path))
+    document = json.loads((bundle / "manifest.json").read_text())
+    document["files"]["engine.onnx"] = sha256_of(path)
+    (bundle / "manifest.json").write_text(json.dumps(document))
+
+
+def test_a_good_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([str(bundle)]) == 0
+    printed = capsys.readouterr().out
+    assert "quality passed (6 images a set, measured" in printed
+    assert "ifgsm" in printed
+    assert command.main([str(bundle), "--json", "--images", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)["quality"]
+    assert report["passed"] and report["images"] == 2
+    assert report["built"]["agreement/fgsm"] == 1
+
+
+def test_an_engine_that_computes_something_else(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(bundle)
+    assert command.main([str(bundle), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)["quality"]
+    assert not report["passed"]
+    assert any("psnr_db/clean" in failure for failure in report["failures"])
+    assert command.main([str(bundle)]) == 1
+    assert "quality FAILED: " in capsys.readouterr().out
+
+
+def test_an_rtx_engine_is_emulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    settings = Settings(model=NAME, out=tmp_path, target="rtx", precision="fp16", verify=False, sigma=0.1)
+    folder, _ = build(settings)
+    assert command.main([str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["quality"]
+    assert report["evidence"] == "emulated"
+    assert 45 < report["built"]["psnr_db/clean"] < 200  # close to FP32, and not FP32 in disguise
+
+
+def test_what_cannot_be_compared(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (bundle / "engine.onnx").open("ab") as file:
+        file.write(b"x")
+    assert command.main([str(bundle)]) == 2
+    assert "sha256" in capsys.readouterr().err
+    assert command.main([str(tmp_path / "absent")]) == 2
+    assert "no readable manifest" in capsys.readouterr().err
+    assert command.main([str(bundle), "--images", "0"]) == 2
+    assert "--images 0" in capsys.readouterr().err
