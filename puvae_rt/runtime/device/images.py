@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
+from puvae_rt.kernels import binary
 from puvae_rt.runtime.device.protocol import Properties
+
+logger = logging.getLogger(__name__)
 
 
 def kernel_image(properties: Properties) -> bytes:
     """A cubin or PTX that this GPU runs; TargetUnavailableError when there is none and none can be compiled."""
-    raise NotImplementedError  # replaced as soon as kernels/binary.py is committed
+    found = binary.find(properties.compute_capability, properties.driver_version)
+    logger.info("kernels for %s: %s", properties.name, found.origin)
+    return found.image
