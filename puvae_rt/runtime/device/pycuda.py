@@ -19,6 +19,7 @@ from puvae_rt.runtime.device.owned import Owner
 from puvae_rt.runtime.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
 from puvae_rt.runtime.device.status import failure
 
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA gives no name
 _FORMATS = {
     ctypes.c_void_p: "P",
     ctypes.c_int32: "i",
@@ -171,7 +172,7 @@ class PycudaStream(Owner):
     """A stream; PyCUDA frees it with its last reference."""
 
     def __init__(self, driver: Driver) -> None:
-        self._driver, self.raw = driver, driver("cuStreamCreate", driver.api.Stream)
+        self._driver, self.raw = driver, driver("cuStreamCreate", driver.api.Stream, _NON_BLOCKING)
         self.handle = int(self.raw.handle)
         super().__init__(lambda: None)
 

@@ -45,7 +45,8 @@ class FakePycuda:
         fake = self
 
         class Stream:
-            def __init__(self) -> None:
+            def __init__(self, flags: int = 0) -> None:
+                assert flags == 1, "CU_STREAM_NON_BLOCKING"
                 self._stream = fake._try(device.stream)
                 self.handle = self._stream.handle
 

@@ -61,10 +61,13 @@ def save_gpu_bundle(
     classifier: bool = True,
     template: float = 1.0,
     version: str = "1.0",
+    serialized: bool = False,
 ) -> Path:
+    """`serialized`: engine.plan is what fake_tensorrt.py loads, an ONNX file."""
     folder.mkdir(parents=True)
     save_engine(folder / ENGINE_ONNX_FILE, contract, half, sampling, score.kl_weight > 0, template)
-    (folder / ENGINE_PLAN_FILE).write_bytes(b"a serialized engine")
+    plan = (folder / ENGINE_ONNX_FILE).read_bytes() if serialized else b"a serialized engine"
+    (folder / ENGINE_PLAN_FILE).write_bytes(plan)
     if classifier:
         toy.save_classifier(folder / CLASSIFIER_FILE, contract)
     Manifest(

@@ -1,0 +1,127 @@
+"""TensorRT's Python module over the emulated device: a serialized engine is an ONNX file, run by ONNX Runtime.
+
+Its names and signatures are held to TensorRT's own by test_trt.py.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import onnxruntime as ort
+
+from puvae_rt.runtime.device.emulated import EmulatedDevice
+from puvae_rt.runtime.device.emulated.schedule import Operation
+
+
+class DataType(Enum):
+    FLOAT, HALF = "tensor(float)", "tensor(float16)"
+
+
+class TensorIOMode(Enum):
+    INPUT, OUTPUT = range(2)
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    def __init__(self) -> None:
+        self.initialised = True  # the real one crashes without
+
+
+NUMPY = {DataType.FLOAT: "float32", DataType.HALF: "float16"}
+
+
+class IExecutionContext:
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine, self._shapes, self._addresses, self._runs = engine, {}, {}, 0
+        engine._fake.contexts.append(self)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        low, _, high = self._engine.get_tensor_profile_shape(name, 0)
+        self._shapes[name] = shape
+        return low[0] <= shape[0] <= high[0]
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        assert self._runs == 0, "addresses are set once, before the first run"
+        self._addresses[name] = memory
+        return memory != 0
+
+    def infer_shapes(self) -> list[str]:
+        return [name for name in self._engine._inputs if name not in self._shapes]
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        fake = self._engine._fake
+        if fake.refuse_enqueue:
+            fake.logger.log(ILogger.ERROR, "enqueueV3: the kernel of layer 7 is missing")
+            return False
+        if not self._runs and fake.device._streams[stream_handle].capture is not None:
+            raise AssertionError("TensorRT wants one run before a capture")
+        self._runs += 1
+        fake.device.schedule.enqueue(fake.device._queue(stream_handle), lambda: Operation("enqueueV3", self._run))
+        return True
+
+    def _run(self) -> None:
+        engine, device = self._engine, self._engine._fake.device
+        batch = next(iter(self._shapes.values()))[0]
+
+        def view(name: str) -> Any:
+            shape = (batch, *engine.get_tensor_shape(name)[1:])
+            return device.array(self._addresses[name], shape, NUMPY[engine.get_tensor_dtype(name)])
+
+        feed = {name: view(name) for name in engine._inputs}
+        for name, value in zip(engine._outputs, engine._session.run(engine._outputs, feed), strict=True):
+            view(name)[...] = value
+
+
+class ICudaEngine:
+    def __init__(self, fake: FakeTensorrt, plan: bytes) -> None:
+        self._fake, self._session = fake, ort.InferenceSession(plan, providers=["CPUExecutionProvider"])
+        self._tensors = {t.name: t for t in (*self._session.get_inputs(), *self._session.get_outputs())}
+        self._inputs = [t.name for t in self._session.get_inputs()]
+        self._outputs = [t.name for t in self._session.get_outputs()]
+        self.num_io_tensors = len(self._tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType(self._tensors[name].type)
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (-1, *self._tensors[name].shape[1:])
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        assert profile_index == 0
+        return [(size, *self.get_tensor_shape(name)[1:]) for size in (1, 1, 8)]
+
+    def create_execution_context(self) -> IExecutionContext:
+        return IExecutionContext(self)
+
+
+class FakeTensorrt:
+    """The module; a `Runtime` of it that gets bytes which are no model says why and gives nothing."""
+
+    __version__ = "1.0"
+    DataType, TensorIOMode, ILogger = DataType, TensorIOMode, ILogger
+
+    def __init__(self, device: EmulatedDevice) -> None:
+        self.device, self.contexts, self.refuse_enqueue = device, [], False
+        fake = self
+
+        class Runtime:
+            def __init__(self, logger: Any) -> None:
+                assert logger.initialised
+                fake.logger = logger
+
+            def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+                try:
+                    return ICudaEngine(fake, serialized_engine)
+                except Exception:
+                    fake.logger.log(ILogger.ERROR, "Serialization assertion magicTagRead == kMAGIC_TAG failed.")
+                    return None
+
+        self.Runtime = Runtime

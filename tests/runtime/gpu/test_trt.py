@@ -1,0 +1,118 @@
+"""TensorRT's wrapper and the CUDA layer, both as they are, over stand-ins for the library and the driver."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
+from puvae_rt.runtime import trt
+from puvae_rt.runtime.device import Device
+from puvae_rt.runtime.device.emulated import EmulatedDevice
+from puvae_rt.runtime.gpu.loading import open_gpu_engine
+from puvae_rt.runtime.source import resolve
+from tests.runtime import toy
+from tests.runtime.device.conftest import cuda_over
+from tests.runtime.gpu import fake_tensorrt
+from tests.runtime.gpu.bundles import save_gpu_bundle
+from tests.runtime.gpu.test_pipeline import assert_purified, images
+
+API = json.loads((Path(__file__).parents[2] / "contracts/tensorrt.json").read_text())
+
+
+@pytest.fixture
+def emulated() -> EmulatedDevice:
+    return EmulatedDevice(seed=2)
+
+
+@pytest.fixture
+def gpu(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    with cuda_over(monkeypatch, emulated) as device:
+        yield device
+
+
+@pytest.fixture
+def library(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> fake_tensorrt.FakeTensorrt:
+    fake = fake_tensorrt.FakeTensorrt(emulated)
+    monkeypatch.setattr(trt, "load_module", lambda target: fake)
+    return fake
+
+
+def open_on(gpu: Device, bundle: Path):
+    return open_gpu_engine(resolve(bundle, None, False), gpu, threads=1)
+
+
+@pytest.mark.parametrize("target", ["rtx", "tensorrt"])
+def test_the_pipeline_runs_on_tensorrt(gpu, library, tmp_path: Path, target: str) -> None:
+    engine = open_on(gpu, save_gpu_bundle(tmp_path / "bundle", target=target, classifier=False, serialized=True))
+    frame = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    with engine.pipeline() as pipeline:
+        for repeat in range(4):
+            for count in (1, 5):
+                assert_purified(pipeline.run(images(count, repeat)), images(count, repeat))
+            pipeline.frame(frame, [(repeat, 0, 30, 30)], "bgr8")
+    engine.close()
+    assert len(library.contexts) == 3, "one context for each captured shape"
+    assert library.device.snapshot().captures == 3
+    assert library.device.snapshot().pageable_copies == 0
+
+
+def test_a_refused_engine_brings_tensorrts_own_words(gpu, library, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="magicTagRead") as caught:
+        open_on(gpu, save_gpu_bundle(tmp_path / "bundle", classifier=False))
+    assert caught.value.call == "deserialize_cuda_engine"
+
+
+def test_a_refused_run_brings_tensorrts_own_words(gpu, library, tmp_path: Path) -> None:
+    engine = open_on(gpu, save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True))
+    library.refuse_enqueue = True
+    with pytest.raises(DeviceError, match="layer 7"):
+        engine.run(images(1))
+    engine.close()
+
+
+def test_identity_is_checked_before_the_library_sees_the_bytes(gpu, library, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"built by tensorrt_rtx 0\.9, this machine has 1\.0"):
+        open_on(gpu, save_gpu_bundle(tmp_path / "old", version="0.9"))
+    other = save_gpu_bundle(tmp_path / "other")
+    toy.edit_manifest(other, options={"batch": [1, 8], "compute_capabilities": ["7.5"], "verify": True})
+    with pytest.raises(BundleError, match=r"compute capabilities 7\.5, this GPU \(emulated GPU\) has 8\.9"):
+        open_on(gpu, other)
+    tampered = save_gpu_bundle(tmp_path / "tampered")
+    (tampered / "engine.plan").write_bytes(b"something else")
+    with pytest.raises(BundleError, match="sha256"):
+        open_on(gpu, tampered)
+    assert not hasattr(library, "logger"), "no Runtime was made"
+
+
+def test_an_engine_of_another_model_is_refused(gpu, library, tmp_path: Path) -> None:
+    bundle = save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True)
+    contract = {"channels": 1, "height": 32, "width": 32, "range": [0, 1]}
+    toy.edit_manifest(bundle, contract=contract)
+    with pytest.raises(BundleError, match="engine's inputs"):
+        open_on(gpu, bundle)
+
+
+def test_the_library_is_missing() -> None:
+    with pytest.raises(TargetUnavailableError, match="python3-libnvinfer"):
+        trt.load_module("tensorrt")
+
+
+@pytest.mark.parametrize("release", sorted(API))
+def test_the_stand_in_has_tensorrts_signatures(release: str, library) -> None:
+    api = API[release]["classes"]
+    kinds = [fake_tensorrt.IExecutionContext, fake_tensorrt.ICudaEngine, library.Runtime]
+    for kind in kinds:
+        for name, member in vars(kind).items():
+            if name.startswith("_"):
+                continue
+            given = list(inspect.signature(member).parameters)[1:]
+            overloads = [[parameter.rstrip("=") for parameter in names] for names in api[kind.__name__][name]]
+            assert given in overloads or not given, f"{kind.__name__}.{name}"
+    assert {member.name for member in fake_tensorrt.DataType} <= api["DataType"].keys()
+    assert {member.name for member in fake_tensorrt.TensorIOMode} <= api["TensorIOMode"].keys()
