@@ -24,9 +24,11 @@ from export import trt
 from export.atomic import whole_folder
 from export.classifier import write_chosen_classifier
 from export.cost import macs_per_image
-from export.engine import FP16, FP32, check_target, compile_engine
+from export.description import Description
+from export.engine import FP16, FP32, Compiled, check_target, compile_engine
 from export.onnx_file import write_onnx
 from export.proof import prove_exact
+from export.quality import EXACT_ERROR
 from export.samples import Samples
 from export.source import EXACT, PASSES, Source, read_source
 from export.summary import bundle_table
@@ -73,6 +75,11 @@ class Settings:
             raise ContractError(f"--batch {self.batch}: expected sizes from 1 to {MAX_BATCH}, such as 1,8")
         trt.check_compute_capabilities(self.target, self.compute_capabilities)
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """GPUs to compile for; none where the target builds for its own machine."""
+        return trt.check_compute_capabilities(self.target, self.compute_capabilities)
+
 
 def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[Path, Manifest]:
     """Builds one bundle and returns its folder and manifest.
@@ -85,36 +92,29 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
     source = read_source(settings.model, settings.sigma)
     model = source.description
     progress(f"{model.model}: {len(model.classes)} classes, {'x'.join(map(str, model.contract.shape))}")
-    samples = None
-    if settings.verify:
-        samples = find_samples(settings.samples, model.model, model.contract, len(model.classes))
+    samples = _samples(settings, model) if settings.verify else None
     graph, description = source.graph(settings.passes)
     progress(f"passes {settings.passes}: {macs_per_image(graph) / 1e6:.0f} million multiply-adds an image")
     exact_error = prove_exact(source, samples) if samples and settings.passes == EXACT else None
     folder = settings.out / f"{model.model}-{settings.target}-{settings.precision}"
     with whole_folder(folder, MANIFEST_FILE) as new:
-        write_onnx(new / REFERENCE_FILE, source.exact, source.description)
+        write_onnx(new / REFERENCE_FILE, source.exact, model)
         write_chosen_classifier(new, settings.classifier, source.shipped, model.contract, len(model.classes))
-        capabilities = trt.check_compute_capabilities(settings.target, settings.compute_capabilities)
         progress(f"compiling for {settings.target} in {settings.precision}")
         compiled = compile_engine(
-            new, graph, description, settings.target, settings.precision, settings.batch, capabilities
+            new, graph, description, settings.target, settings.precision, settings.batch, settings.capabilities
         )
         progress(f"{compiled.engine.kernels_per_frame} kernels a frame, {compiled.engine.evidence}")
-        manifest = Manifest(
-            **_identity(settings, source),
-            passes=compiled.passes,
-            files={path.name: sha256_of(path) for path in sorted(new.iterdir())},
-            tools=_tools() | compiled.tools,
-            engine=compiled.engine,
-            options=Options(settings.batch, capabilities, settings.verify),
-            quality=None,
-        )
-        if samples is not None:
+        manifest = _manifest(settings, source, compiled, new)
+        if samples:
             progress(f"verifying on {len(samples)} images of {', '.join(samples.sets)}")
             manifest = _gated(new, manifest, samples, exact_error)
         manifest.write(new)
     return folder, manifest
+
+
+def _samples(settings: Settings, model: Description) -> Samples:
+    return find_samples(settings.samples, model.model, model.contract, len(model.classes))
 
 
 def _gated(folder: Path, manifest: Manifest, samples: Samples, exact_error: float | None) -> Manifest:
@@ -126,22 +126,29 @@ def _gated(folder: Path, manifest: Manifest, samples: Samples, exact_error: floa
             "choose another --precision, or --no-verify to look into it"
         )
     if exact_error is not None:
-        quality = replace(quality, built={**quality.built, "exact_error": exact_error})
+        quality = replace(quality, built={**quality.built, EXACT_ERROR: exact_error})
     return replace(manifest, quality=quality)
 
 
-def _identity(settings: Settings, source: Source) -> dict[str, Any]:
+def _manifest(settings: Settings, source: Source, compiled: Compiled, folder: Path) -> Manifest:
+    """Of a bundle whose other files are all in `folder`; not verified yet."""
     model = source.description
-    return {
-        "model": model.model,
-        "classes": model.classes,
-        "contract": model.contract,
-        "score": model.score,
-        "target": settings.target,
-        "precision": settings.precision,
-        "sigma": settings.sigma,
-        "source_sha256": source.sha256,
-    }
+    return Manifest(
+        model=model.model,
+        classes=model.classes,
+        contract=model.contract,
+        score=model.score,
+        target=settings.target,
+        precision=settings.precision,
+        passes=compiled.passes,
+        sigma=settings.sigma,
+        files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        source_sha256=source.sha256,
+        tools=_tools() | compiled.tools,
+        engine=compiled.engine,
+        options=Options(settings.batch, settings.capabilities, settings.verify),
+        quality=None,
+    )
 
 
 def _tools() -> dict[str, str]:

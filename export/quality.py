@@ -23,6 +23,7 @@ MAX_PSNR_DB, MAX_NUMBER = 200.0, 1e300
 ACCURACY, CLASSIFIED = "accuracy", "classified"  # of the projection chosen; of the classifier on the purified image
 AGREEMENT, PSNR, MAX_ERROR = "agreement", "psnr_db", "max_error"
 ACCURACY_DROP = "accuracy_drop"
+EXACT_ERROR = "exact_error"  # of any candidate's pixel before and after the exact passes (`export.proof`)
 
 # By precision. Agreement and accuracy: shares of the images of each set; errors: where both chose the same class.
 LIMITS: dict[str, dict[str, float]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.quality import AGREEMENT, MAX_ERROR, PSNR
+from export.quality import AGREEMENT, EXACT_ERROR, MAX_ERROR, PSNR
 from puvae_rt.runtime.manifest import Manifest, Quality
 
 _FORMATS = {AGREEMENT: "{:.2%}", PSNR: "{:.1f} dB", MAX_ERROR: "{:.1e}"}
@@ -25,8 +25,9 @@ def bundle_table(folder: Path, manifest: Manifest) -> str:
     }
     width = max(map(len, rows))
     lines = [f"{key:<{width}}  {value}" for key, value in rows.items()]
-    quality = manifest.quality
-    return "\n".join([*lines, "quality was not verified (--no-verify)" if quality is None else quality_table(quality)])
+    if manifest.quality is None:
+        return "\n".join([*lines, "quality was not verified (--no-verify)"])
+    return "\n".join([*lines, quality_table(manifest.quality)])
 
 
 def quality_table(quality: Quality) -> str:
@@ -39,6 +40,8 @@ def quality_table(quality: Quality) -> str:
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
     verdict = "passed" if quality.passed else "FAILED: " + "; ".join(quality.failures)
     limits = ", ".join(f"{key} {value:g}" for key, value in quality.limits.items())
+    if EXACT_ERROR in quality.built:
+        lines.append(f"exact passes: candidates within {quality.built[EXACT_ERROR]:.1e} of the straightforward graph")
     return "\n".join(
         [*lines, f"quality {verdict} ({quality.images} images a set, {quality.evidence}; limits: {limits})"]
     )
