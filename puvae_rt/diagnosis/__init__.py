@@ -1,0 +1,1 @@
+"""What `python -m puvae_rt.doctor` looks at."""
