@@ -30,7 +30,7 @@ from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
-from puvae_rt.training.selection import choose
+from puvae_rt.training.selection import CHUNK, selection_scores
 from puvae_rt.training.tasks import PuvaeTask
 
 EPSILON = {1: 0.3, 3: 0.06}  # by channels: gray and colour images
@@ -79,6 +79,21 @@ def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -
     }, y
 
 
+def accuracies(
+    model: PuVAE, inputs: dict[str, Tensor], labels: Tensor, scores: dict[str, Score]
+) -> dict[str, dict[str, float]]:
+    """Share of images whose projection of the right class is chosen, by score and kind of input."""
+    right = {name: dict.fromkeys(inputs, 0) for name in scores}
+    for kind, x in inputs.items():
+        for part, truth in zip(torch.split(x, CHUNK), torch.split(labels, CHUNK), strict=True):
+            with torch.no_grad():
+                candidates, kl = model.project(part)
+            for name, score in scores.items():
+                chosen = selection_scores(part, candidates, kl, score).argmin(dim=1)
+                right[name][kind] += int((chosen == truth).sum())
+    return {name: {kind: hits / len(labels) for kind, hits in kinds.items()} for name, kinds in right.items()}
+
+
 def run_trial(
     name: str,
     recipe: Recipe,
@@ -94,10 +109,7 @@ def run_trial(
         torch.manual_seed(schedule.seed)
         model = Proxy(dataset.contract, len(dataset.classes))
     curve = fit(PuvaeTask(model, source, recipe), dataset.train, schedule, {})
-    accuracy = {
-        score_name: {kind: float((choose(model, x, score) == labels).float().mean()) for kind, x in inputs.items()}
-        for score_name, score in SCORES.items()
-    }
+    accuracy = accuracies(model, inputs, labels, SCORES)
     with torch.no_grad():
         candidates, kl = model.project(inputs["clean"][:PICTURES])
     shown = candidates[torch.arange(PICTURES), labels[:PICTURES]]
