@@ -69,7 +69,7 @@ class Architecture(NamedTuple):
 SOURCE = Architecture("B", seed=100)
 CLASSIFIER_SCHEDULE = Schedule(epochs=3)
 BASELINE_SCHEDULES = {
-    "magnet": Schedule(epochs=20, batch=256),
+    "magnet": Schedule(epochs=20, batch=256, learning_rate=1e-2),
     "defense_gan": Schedule(epochs=6, batch=50, learning_rate=1e-4),
     "adv_training": Schedule(epochs=3, seed=7),
 }
