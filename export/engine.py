@@ -14,6 +14,7 @@ from export import layers, trt
 from export.cost import weight_bytes
 from export.description import Description
 from export.graph import Graph, Tensor
+from export.layer_cost import costed
 from export.onnx_file import write_onnx
 from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
@@ -65,7 +66,7 @@ def compile_engine(
     plan = trt.build_plan(target, model, batch, shapes, compute_capabilities)
     layers.check_precision(plan.layers, precision)
     (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)
-    listed = tuple(layer.to_manifest() for layer in plan.layers)
+    listed = costed(plan.layers, {tensor.name: tensor.shape for tensor in (*typed.inputs, *typed.outputs)})
     library = trt.LIBRARIES[target]
     engine = _engine(typed, listed, layers.kernels(plan.layers), plan.seconds, f"built by {library.name}")
     return Compiled(engine, passes, {library.module: plan.version})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +35,6 @@ def on_cpu(folder: Path, manifest: Manifest) -> Built:
         whole = OrtEngine(engine, manifest.contract, len(manifest.classes), available_cpus())
         return Built(whole.run, "measured")
     return Built(_emulated(engine, manifest), "emulated")
-
-
-DEVICES: dict[str, Callable[[Path, Manifest], Built]] = {"cpu": on_cpu}
 
 
 def _emulated(engine: Path, manifest: Manifest) -> Runner:

@@ -6,40 +6,50 @@ Exits with 0 when every limit holds, 1 when one is broken, 2 when the comparison
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from export import runners
+import numpy as np
+
+from export import on_device, runners
 from export.quality import measure
-from export.samples import Samples, load_samples
+from export.runners import Built
+from export.samples import CLEAN, Samples, load_samples
 from export.summary import quality_table
 from puvae_rt.command import run_command
 from puvae_rt.contract import CLASSIFIER_FILE, ImageContract
 from puvae_rt.errors import ContractError, DataError
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
+from puvae_rt.runtime.device import LAYERS
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest, Quality
 from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.source import CPU
 
+DEVICE_HELP = (
+    "what runs the engine: a GPU adds kernels, graph replay and latency to the report; emulated tries their logic "
+    "(default: %(default)s)"
+)
 # The straightforward graph is seven times as much work; a tenth of the images keeps its gate under half a minute.
 PLAIN_IMAGES = 100
 
 
-def verify(folder: Path, manifest: Manifest, samples: Samples, device: str = "cpu") -> Quality:
+def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | None = None) -> Quality:
     """The engine in `folder` against the reference graph beside it, on every image set.
 
     Args:
         folder: a bundle's files, already checked against the manifest.
         manifest: the bundle's.
         samples: images and labels; only the first 100 for a build without the exact passes.
-        device: what runs the engine, a key of `runners.DEVICES`.
+        built: what runs the engine; None is the CPU.
     Raises:
         BundleError: a graph that the runtime refuses.
     """
-    built = runners.DEVICES[device](folder, manifest)
+    built = built or runners.on_cpu(folder, manifest)
     classes = len(manifest.classes)
     classifier = None
     if CLASSIFIER_FILE in manifest.files:
@@ -73,12 +83,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     manifest = Manifest.read(args.bundle)
     manifest.verify_files(args.bundle)
     samples = find_samples(args.samples, manifest.model, manifest.contract, len(manifest.classes))
-    quality = verify(args.bundle, manifest, samples.head(args.images or len(samples)), args.device)
-    return {"bundle": str(args.bundle), "quality": asdict(quality)}
+    samples = samples.head(args.images or len(samples))
+    if args.device == CPU:
+        return {"bundle": str(args.bundle), "quality": asdict(verify(args.bundle, manifest, samples))}
+    with on_device.opened(args.bundle, manifest, args.device) as (device, engine):
+        quality = verify(args.bundle, manifest, samples, Built(engine.run, device.evidence))
+        images = np.divide(samples.sets[CLEAN], 255, dtype=np.float32)
+        section = on_device.report(args.bundle, manifest, device, engine, images)
+    return {"bundle": str(args.bundle), "quality": asdict(quality), "device": section}
+
+
+def passed(result: dict[str, Any]) -> bool:
+    return bool(result["quality"]["passed"]) and ("device" not in result or on_device.passed(result["device"]))
 
 
 def show(result: dict[str, Any]) -> str:
-    return f"{result['bundle']}\n{quality_table(Quality(**result['quality']))}"
+    lines = [result["bundle"], quality_table(Quality(**result["quality"]))]
+    return "\n".join(lines + ([on_device.show(result["device"])] if "device" in result else []))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +107,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", type=Path, help="a folder that export.build wrote")
     p.add_argument("--samples", type=Path, help="test images, .npz (default: those shipped with the bundle's model)")
     p.add_argument("--images", type=int, help="use the first so many of each set (default: all)")
-    p.add_argument("--device", choices=sorted(runners.DEVICES), default="cpu", help="what runs the engine")
+    p.add_argument("--device", choices=(CPU, on_device.GPU, *LAYERS), default=CPU, help=DEVICE_HELP)
+    p.add_argument("--report", type=Path, help="write the report, to be attached to an issue, to this file")
     p.add_argument("--json", action="store_true", help="print the report as JSON")
     return p
 
@@ -97,10 +119,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> dict[str, Any]:
         reports.append(run(args))
+        if args.report:
+            args.report.parent.mkdir(parents=True, exist_ok=True)
+            args.report.write_text(json.dumps(reports[0], indent=1) + "\n")
         return reports[0]
 
     code = run_command(work, show, args.json)
-    return code or int(not reports[0]["quality"]["passed"])
+    return code or int(not passed(reports[0]))
 
 
 if __name__ == "__main__":

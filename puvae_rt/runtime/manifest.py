@@ -16,6 +16,7 @@ from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_sc
 TARGETS = ("cpu", "rtx", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_MANIFEST_BYTES = 8 << 20
+MAX_COST = 1 << 50  # of a layer: multiply-adds or bytes
 _HASH_CHUNK = 1 << 20
 
 
@@ -37,6 +38,10 @@ class Layer:
     precision: str  # as computed, not as asked: fp32, fp16, int8, ...
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    # Of one image, where the compiler lists the sides of every tensor; 0 where it does not.
+    macs: int = 0  # multiply-adds
+    tensor_bytes: int = 0  # read and written; grows with the batch
+    weight_bytes: int = 0  # read; the same for any batch
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,9 @@ def _layer(fields: Fields) -> Layer:
         precision=fields.text("precision"),
         inputs=fields.texts("inputs"),
         outputs=fields.texts("outputs"),
+        macs=fields.optional_integer("macs", 0, MAX_COST) or 0,
+        tensor_bytes=fields.optional_integer("tensor_bytes", 0, MAX_COST) or 0,
+        weight_bytes=fields.optional_integer("weight_bytes", 0, MAX_COST) or 0,
     )
 
 

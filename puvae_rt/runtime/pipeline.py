@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 GRAPHS = 8  # shapes of call kept captured
 FRAME_BYTES = 1920 * 1080 * 3  # of the first staging buffer; a larger region makes it grow once
 REGION_BYTES = 4 * I32.itemsize
+# What a call is made of, in order.
+UPLOAD, REGIONS, PREPROCESS, ENGINE = "upload", "regions", "preprocess", "engine"
+SELECT, CLASSIFIER, DOWNLOAD = "select", "classifier", "download"
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,27 @@ class GpuPipeline:
 
     def run(self, images: Floats, noise: Floats | None = None) -> Outcome:
         """A batch on the host: float32 [N,C,H,W] in [0,1], and float32 [N,K,32] when the engine samples."""
+        self.stage(images, noise)
+        self.plan_for_batch(len(images)).run()
+        return self.collect(len(images))
+
+    def stage(self, images: Floats, noise: Floats | None = None) -> None:
+        """Puts a batch where `plan_for_batch` takes it from."""
         count = self._count(len(images))
         self._reuse()
-        offsets = Layout(self._inputs, self._padded(count)).offsets
-        self._inbox.view(offsets[IMAGE], images.shape, F32)[...] = images
+        self._inbox.view(self._input_offset(IMAGE, count), images.shape, F32)[...] = images
         if noise is not None:
-            self._inbox.view(offsets[NOISE], noise.shape, F32)[...] = noise
-        self._plan(("batch", count), functools.partial(self._batch_steps, count)).run()
-        return self._collect(count)
+            self._inbox.view(self._input_offset(NOISE, count), noise.shape, F32)[...] = noise
+
+    def forget(self) -> None:
+        """Overwrites the results in every buffer: a call that does nothing shows then."""
+        self.device.fill(self._outbox.address, 0xFF, self._outbox.nbytes, self._open_stream())
+        self.stream.synchronize()
+        self._outbox.host.array.fill(0xFF)
+
+    def plan_for_batch(self, count: int) -> Plan:
+        """What `run` enqueues for so many images of the host."""
+        return self._plan(("batch", count), functools.partial(self._batch_steps, count))
 
     def frame(self, pixels: Bytes, regions: Sequence[tuple[int, int, int, int]], layout: str) -> Outcome:
         """Regions of one frame on the host; only the part of it that they touch is copied.
@@ -131,7 +147,7 @@ class GpuPipeline:
         self._stage(part)
         frame = Frame(self._frame.address, part.shape[0], part.shape[1], part.strides[0], layout)
         self._run_frame(frame, moved)
-        return self._collect(len(regions))
+        return self.collect(len(regions))
 
     def enqueue(self, images: Any) -> dict[str, DeviceArray]:
         """A batch in device memory, without a copy and without waiting.
@@ -200,13 +216,14 @@ class GpuPipeline:
         upload = functools.partial(self._regions.upload, count * REGION_BYTES, self.stream)
         cut = Kernel(self._kernels, preprocess(count, layout, c, h, w, F32), self.stream)
         computed = self._compute_steps(count, self._own_image(count))
-        return Steps([upload, cut, *computed.work, self._download(count)], computed.obstacle, cut)
+        work: dict[str, Step] = {REGIONS: upload, PREPROCESS: cut, **computed.work, DOWNLOAD: self._download(count)}
+        return Steps(work, computed.obstacle, cut)
 
     def _batch_steps(self, count: int) -> Steps:
         nbytes = Layout(self._inputs, self._padded(count)).nbytes
         upload = functools.partial(self._inbox.upload, nbytes, self.stream)
         computed = self._compute_steps(count, self._own_image(count))
-        return Steps([upload, *computed.work, self._download(count)], computed.obstacle)
+        return Steps({UPLOAD: upload, **computed.work, DOWNLOAD: self._download(count)}, computed.obstacle)
 
     def _compute_steps(self, count: int, image: int) -> Steps:
         """Engine, selection, classifier."""
@@ -216,13 +233,14 @@ class GpuPipeline:
             addresses[NOISE] = self._inbox.address + self._input_offset(NOISE, count)
         select = Kernel(self._kernels, self._select_launch(count), self.stream)
         select.arguments = self._select_arguments(image, outputs).values()
-        executions = [self._engine.execution(padded, addresses, self.stream)]
+        executions = {ENGINE: self._engine.execution(padded, addresses, self.stream)}
         if self._classifier is not None:
             tensors = {IMAGE: outputs[PURIFIED], LOGITS: outputs[LOGITS]}
-            executions.append(self._classifier.execution(padded, tensors, self.stream))
-        first, *rest = [functools.partial(execution.enqueue, self.stream) for execution in executions]
-        obstacles = [execution.why_not_capturable(self.stream) for execution in executions]
-        return Steps([first, select, *rest], next(filter(None, obstacles), None))
+            executions[CLASSIFIER] = self._classifier.execution(padded, tensors, self.stream)
+        enqueue: dict[str, Step] = {n: functools.partial(e.enqueue, self.stream) for n, e in executions.items()}
+        obstacles = [execution.why_not_capturable(self.stream) for execution in executions.values()]
+        work: dict[str, Step] = {ENGINE: enqueue.pop(ENGINE), SELECT: select, **enqueue}
+        return Steps(work, next(filter(None, obstacles), None))
 
     def _download(self, count: int) -> Step:
         nbytes = Layout(self._outputs, self._padded(count)).nbytes
@@ -274,7 +292,7 @@ class GpuPipeline:
         self._frame.view(0, part.shape, np.uint8)[...] = part
         self._frame.upload(part.nbytes, self.stream)
 
-    def _collect(self, count: int) -> Outcome:
+    def collect(self, count: int) -> Outcome:
         """Waits, and copies the results out of the buffers that the next call overwrites."""
         self.stream.synchronize()
         self._pending = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from puvae_rt.errors import DeviceError
@@ -31,7 +31,7 @@ class Kernel:
 class Steps(NamedTuple):
     """Work in stream order; each puts its own on the stream and returns."""
 
-    work: Sequence[Step]
+    work: Mapping[str, Step]  # by what it is for
     obstacle: str | None = None  # why it cannot be captured; None when nothing is known against it
     variable: Kernel | None = None  # the step whose arguments change from call to call
 
@@ -44,7 +44,7 @@ class Plan:
     """
 
     def __init__(self, device: Device, stream: Stream, name: str, steps: Steps) -> None:
-        self._device, self._stream, self._name, self._steps = device, stream, name, steps
+        self._device, self._stream, self._name, self.steps = device, stream, name, steps
         self._warm = False
         self._graph: Graph | None = None
         self.obstacle: str | None = None
@@ -71,7 +71,7 @@ class Plan:
 
     def enqueue(self) -> None:
         """The steps one by one, whether there is a graph or not."""
-        for step in self._steps.work:
+        for step in self.steps.work.values():
             step()
         self._warm = True
 
@@ -87,8 +87,8 @@ class Plan:
 
     @property
     def _variable(self) -> Kernel:
-        assert self._steps.variable is not None, "only a plan with a variable step is given arguments"
-        return self._steps.variable
+        assert self.steps.variable is not None, "only a plan with a variable step is given arguments"
+        return self.steps.variable
 
     def _capture(self) -> None:
         try:
