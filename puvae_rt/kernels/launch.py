@@ -72,7 +72,7 @@ class SelectProjectionArgs(_Arguments):
     rmse: Address  # [N, K] float32, written
     score: Address  # [N, K] float32, written
     flags: Address  # [N] int32 of FLAG_*, written
-    arrivals: Address  # [N] uint32, all 0 before the first launch; every launch leaves them 0
+    arrivals: Address  # [N] uint32, all 0 before the first launch; every launch leaves them 0. One launch at a time
     classes: Int32  # K, 2 to 1,000
     size: Int32  # D, 1 to 65,536
 

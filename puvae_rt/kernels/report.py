@@ -103,7 +103,9 @@ def _number(text: str, pattern: str, absent: int | None = None) -> int:
 
 
 def _compiler_version() -> str:
-    return re.sub(r"\s+", " ", _nvcc("--version").strip().splitlines()[-1])
+    told = _nvcc("--version")
+    match = re.search(r"release ([\d.]+), V([\d.]+)", told)
+    return f"nvcc {match[2]} of CUDA {match[1]}" if match else told.strip()
 
 
 def _nvcc(*options: str) -> str:

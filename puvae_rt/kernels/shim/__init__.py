@@ -123,10 +123,19 @@ def build(sources: Mapping[Path, Sequence[str]], sanitize: bool = False, cache: 
 
 
 def sanitizer_environment() -> dict[str, str]:
-    """Variables for a subprocess that runs the sanitised shim: the runtime must come before any other library."""
+    """Variables for a subprocess that runs the sanitised shim: the runtime must come before any other library.
+
+    Raises:
+        TargetUnavailableError: the compiler comes without it.
+    """
     compiler = os.environ.get("CXX", "g++")
     # libstdc++ as well: the sanitiser wraps its exceptions and must find it at start-up.
     libraries = [_printed(compiler, f"-print-file-name={name}") for name in ("libasan.so", "libstdc++.so")]
+    if lacking := [library for library in libraries if not Path(library).is_absolute()]:  # g++ echoes what it lacks
+        raise TargetUnavailableError(
+            f"{compiler} has no {' and no '.join(lacking)}, which the sanitised shim needs; install GCC's own "
+            "(Debian: apt install g++ libasan8, or the libasan of your g++'s version)"
+        )
     return {
         SANITIZE_VARIABLE: "1",
         "LD_PRELOAD": " ".join(libraries),
