@@ -32,7 +32,7 @@ from puvae_rt.training.stages import Stage, train_stage
 from puvae_rt.training.tasks import PuvaeTask, random_noise
 
 SHIPPED_RANKS = Ranks(fc1=48, fc2=96)  # 7 MB of weights for MNIST
-FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=1, learning_rate=2e-4)
+FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=2, learning_rate=3e-4)
 IMAGES = 4000  # whose activations decide the directions; half of them noisy
 CHUNK = 500
 NOISE = 0.5

@@ -27,13 +27,13 @@ from puvae_rt.errors import DataError
 from puvae_rt.models.puvae import PuVAE, Ranks
 from puvae_rt.models.spec import HIDDEN
 from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
+from puvae_rt.robustness.radii import radii_of
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import CHUNK, selection_scores
 from puvae_rt.training.tasks import PuvaeTask
 
-EPSILON = {1: 0.3, 3: 0.06}  # by channels: gray and colour images
 PICTURES = 8  # images of which a trial shows its projection
 PLAIN = replace(PAPER, reconstruction=1.0, kl=1.0)
 NOISY = replace(PLAIN, input_noise=0.5)
@@ -68,7 +68,7 @@ def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -
     """Clean, noisy and attacked validation images by name, and their labels."""
     x, y = (torch.from_numpy(part) for part in dataset.validation.batch(slice(0, images)))
     generator = torch.Generator().manual_seed(seed)
-    epsilon = EPSILON[dataset.contract.channels]
+    epsilon = radii_of(dataset.contract).epsilon
     targets = random_targets(y, len(dataset.classes), generator)
     noise = torch.randn(x.shape, generator=generator).sign()
     return {
