@@ -2,7 +2,8 @@
 
 The compiler writes -1 for the batch, whatever it stands for: N images, 4N phases of them, or K*N candidates. Which it
 is follows from the tensors whose entries are known, the engine's inputs and outputs, and from the layers: a tensor
-holds as many numbers for its writer as for its reader, and a layer that multiplies has as many rows in as out.
+holds as many numbers for its writer as for its reader, a layer that multiplies has as many rows in as out, and what
+has five axes is [N,K,C,H,W]. Where that is not enough, a layer that moves numbers is taken to keep its rows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from puvae_rt.runtime.manifest import Layer
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8, "bool": 1}
 _BATCH = -1
+_CLASS_AXES = 5
 Elements = dict[str, Fraction]  # numbers in a tensor for one image, by name
 
 
@@ -27,9 +29,12 @@ def costed(layers: Sequence[ListedLayer], known: Mapping[str, tuple[int | str, .
     """
     plain = tuple(layer.to_manifest() for layer in layers)
     elements: Elements = {name: Fraction(prod(int(side) for side in shape[1:])) for name, shape in known.items()}
+    tensors = [tensor for layer in layers for tensor in (*layer.inputs, *layer.outputs)]
+    elements |= {tensor.name: Fraction(_entry(tensor)) for tensor in tensors if len(tensor.sides) == _CLASS_AXES}
     _propagate(layers, elements)
-    tensors = {tensor.name for layer in layers for tensor in (*layer.inputs, *layer.outputs)}
-    if not tensors <= elements.keys():
+    while _assume_rows(layers, elements):
+        _propagate(layers, elements)
+    if not {tensor.name for tensor in tensors} <= elements.keys():
         return plain
     return tuple(_with_cost(layer, entry, elements) for layer, entry in zip(layers, plain, strict=True))
 
@@ -46,6 +51,17 @@ def _propagate(layers: Sequence[ListedLayer], elements: Elements) -> None:
                     elements.setdefault(tensor.name, rows * _entry(tensor))
             elif len(layer.inputs) == len(layer.outputs) == 1:
                 _carry(layer.inputs[0], layer.outputs[0], elements)
+
+
+def _assume_rows(layers: Sequence[ListedLayer], elements: Elements) -> bool:
+    """Of the first layer that still has a tensor to tell; whether there was one."""
+    for layer in layers:
+        rows = _rows(layer, elements)
+        missing = [tensor for tensor in layer.outputs if tensor.name not in elements]
+        if rows is not None and missing:
+            elements.update({tensor.name: rows * _entry(tensor) for tensor in missing})
+            return True
+    return False
 
 
 def _carry(a: Listed, b: Listed, elements: Elements) -> None:

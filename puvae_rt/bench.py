@@ -13,15 +13,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from puvae_rt.benchmark import compare, results
+from puvae_rt.benchmark import compare, gpu_model, results
+from puvae_rt.benchmark.gpus import GPUS
 from puvae_rt.benchmark.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
-from puvae_rt.errors import PuvaeError
+from puvae_rt.errors import BenchmarkError, PuvaeError
 from puvae_rt.runtime.machine import thread_count
+from puvae_rt.runtime.manifest import Manifest
 
 MAX_BATCH = 65_536
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.model_gpu:
+        return run_model(args)
     sources = [str(bundle) for bundle in args.bundle] + ([args.model] if args.model else [])
     threads = thread_count(args.threads)
     then = results.read_bench(args.compare) if args.compare else None
@@ -50,6 +54,23 @@ def run(args: argparse.Namespace) -> int:
     return int(any(change.worse(args.tolerance) for change in changes))
 
 
+def run_model(args: argparse.Namespace) -> int:
+    """Latency on GPUs that are not here, from the bundles' layer lists."""
+    if not args.bundle:
+        raise BenchmarkError(
+            "--model-gpu: got no --bundle, expected engines of target rtx; build them with "
+            "`python -m export.build --target rtx --precision fp16 --passes exact`, and with `--passes none` to compare"
+        )
+    manifests = [Manifest.read(bundle) for bundle in args.bundle]
+    modelled = gpu_model.model(manifests, args.model_gpu.split(","), args.batch)
+    print(gpu_model.table(modelled))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(gpu_model.to_json(modelled), "utf-8")
+        gpu_model.save_picture(modelled, args.json.with_suffix(".png"))
+    return 0
+
+
 def settings(seconds: float) -> dict[str, float | int]:
     return {"seconds": seconds, "warm_up_seconds": WARM_UP_SECONDS, "slices": SLICES, "least_runs": LEAST_RUNS}
 
@@ -62,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=batches, default=[1, 128], help="sizes (default: 1,128)")
     p.add_argument("--threads", type=int, help="of each engine (default: every processor)")
     p.add_argument("--seconds", type=positive, default=5.0, help="for each engine and batch (default: %(default)s)")
+    p.add_argument("--model-gpu", metavar="GPU,GPU", help=f"compute the bundles' latency on {', '.join(GPUS)} "
+                   "from layer lists and published figures, not measured; a picture goes beside --json")  # fmt: skip
     p.add_argument("--json", type=Path, help="write the results to this file")
     p.add_argument("--compare", type=Path, help="results of an earlier run on this machine; exit code 1 when worse")
     p.add_argument("--relative-to", metavar="ENGINE", help="engine of both runs by which --compare divides latencies, "

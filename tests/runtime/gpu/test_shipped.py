@@ -1,0 +1,94 @@
+"""The shipped model through the whole GPU pipeline on the emulated device, against the CPU target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import build
+from puvae_rt import Purifier
+from puvae_rt.errors import ContractError, UnknownModelError
+from puvae_rt.runtime import source
+from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
+from tests import tolerances
+from tests.runtime import toy
+from tests.runtime.gpu.bundles import save_gpu_bundle
+
+pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install 'puvae-rt[rtx]'")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Here engines are worth keeping from test to test. The gate has tests of its own, and takes a minute."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PUVAE_CACHE", str(folder))
+        patch.setattr(build, "_gated", lambda folder, manifest, samples, exact_error: manifest)
+        yield folder
+
+
+@pytest.fixture
+def gpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
+    monkeypatch.setenv("PUVAE_CACHE", str(cache))
+    with Purifier.load("mnist", target="rtx", device="emulated") as purifier:
+        yield purifier
+
+
+@pytest.fixture
+def cpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
+    monkeypatch.setenv("PUVAE_CACHE", str(cache))
+    with Purifier.load("mnist") as purifier:
+        yield purifier
+
+
+@pytest.mark.slow
+def test_the_thousand_shipped_images(gpu: Purifier, cpu: Purifier) -> None:
+    images = np.load(shipped("mnist").path(SAMPLES_FILE))["images"]
+    got, want = gpu.purify(images), cpu.purify(images)
+    same = got.labels == want.labels
+    assert same.mean() >= tolerances.HALF_AGREEMENT
+    np.testing.assert_allclose(got.images[same], want.images[same], atol=tolerances.HALF_NETWORK)
+    np.testing.assert_allclose(got.rmse, want.rmse, atol=tolerances.HALF_NETWORK)
+
+
+def test_camera_frames(gpu: Purifier, cpu: Purifier) -> None:
+    images = np.load(shipped("mnist").path(SAMPLES_FILE))["images"]
+    random = np.random.default_rng(0)
+    for i in range(6):
+        frame = random.integers(0, 40, (120, 160, 3), np.uint8)
+        frame[20:104, 30:114] = np.kron(images[i, 0], np.ones((3, 3), np.uint8))[..., None]
+        region = (30, 20, 84, 84) if i % 2 else (24 + i, 14, 96, 96)
+        got, want = gpu(frame, region), cpu(frame, region)
+        assert got.label == want.label
+        assert not got.degraded
+        # One level in the region moves a projection by about as much.
+        np.testing.assert_allclose(got.image, want.image, atol=tolerances.RESIZED_NETWORK)
+        assert got.timings_ms["total"] >= got.timings_ms["purify"] > 0
+
+
+def test_the_engine_is_built_once(gpu: Purifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "build", lambda *a: pytest.fail("built again"))
+    with Purifier.load("mnist", target="rtx", device="emulated:7") as again:
+        assert again.classes == gpu.classes
+
+
+def test_a_bundle_says_its_target_and_the_device_is_chosen_beside_it(tmp_path: Path) -> None:
+    bundle = save_gpu_bundle(tmp_path / "bundle")
+    frame = (toy.templates()[2, 0] * 255).astype(np.uint8)
+    with Purifier.load(bundle, device="emulated") as purifier:
+        assert purifier(frame).label == 3  # the toy classifier's only answer
+        assert int(purifier.purify(frame[None]).labels[0]) == 2
+    with Purifier.load(bundle, device="emulated", classifier=False) as purifier:
+        assert purifier(frame).label == 2
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="leave it out"):
+        Purifier.load(toy.save_bundle(tmp_path / "cpu"), device="emulated")
+    with pytest.raises(ContractError, match="expected one of cuda, pycuda, emulated"):
+        Purifier.load(save_gpu_bundle(tmp_path / "gpu"), device="vulkan")
+    with pytest.raises(UnknownModelError, match="did you mean 'mnist'"):
+        source.built_bundle("mnits", "rtx")
