@@ -27,7 +27,7 @@ EXACT_KL_RELATIVE = 1e-5
 
 # MNIST's faintest edge pixels (below a tenth) fall away when a digit is cut out, and its mass may shift by rounding.
 FAINT_EDGE = 0.11
-# A digit filmed at an angle of up to 7 degrees against its flat image, median RMS; two digits of one class differ by .25.
+# A digit filmed at an angle of up to 7 degrees against its flat image, median RMS; two of one class differ by .25.
 CAMERA_DIGIT_RMS = 0.16
 # MPEG-4 at OpenCV's default rate, gray levels averaged over a frame of blurred noise.
 MPEG4_MEAN_LEVELS = 6.0
