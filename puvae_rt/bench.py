@@ -16,11 +16,13 @@ from tqdm import tqdm
 from puvae_rt.benchmark import compare, gpu_model, results
 from puvae_rt.benchmark.gpus import GPUS
 from puvae_rt.benchmark.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
-from puvae_rt.errors import BenchmarkError, PuvaeError
+from puvae_rt.contract import MANIFEST_FILE
+from puvae_rt.errors import PuvaeError
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.manifest import Manifest
 
 MAX_BATCH = 65_536
+RECORDED = Path(__file__).parent / "benchmark" / "engines"  # manifests of MNIST's, as TensorRT-RTX 1.7 built them
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,13 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_model(args: argparse.Namespace) -> int:
-    """Latency on GPUs that are not here, from the bundles' layer lists."""
-    if not args.bundle:
-        raise BenchmarkError(
-            "--model-gpu: got no --bundle, expected engines of target rtx; build them with "
-            "`python -m export.build --target rtx --precision fp16 --passes exact`, and with `--passes none` to compare"
-        )
-    manifests = [Manifest.read(bundle) for bundle in args.bundle]
+    """Latency on GPUs that are not here, from the layer lists of bundles or of the recorded engines."""
+    bundles = args.bundle or sorted(path.parent for path in RECORDED.glob(f"*/{MANIFEST_FILE}"))
+    manifests = [Manifest.read(bundle) for bundle in bundles]
     modelled = gpu_model.model(manifests, args.model_gpu.split(","), args.batch)
     print(gpu_model.table(modelled))
     if args.json:
@@ -117,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args)
     except (PuvaeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:  # of the picture; the numbers are written
+        print(f"error: {error.name} is not installed; python -m pip install 'puvae-rt[train]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

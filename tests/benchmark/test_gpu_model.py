@@ -86,7 +86,11 @@ def test_engines_without_costs_are_refused(bundle: Path, capsys) -> None:
     write(bundle, (LAYERS[-1],))
     assert bench.main(["--bundle", str(bundle), "--model-gpu", "h100"]) == 2
     assert "no costs" in capsys.readouterr().err
-    assert bench.main(["--model-gpu", "h100"]) == 2
-    assert "export.build --target rtx" in capsys.readouterr().err
     with pytest.raises(BenchmarkError):
         gpu_model.model([Manifest.read(bundle)], ["h100"], [1])
+
+
+def test_without_a_bundle_the_recorded_engines_are_modelled(capsys) -> None:
+    assert bench.main(["--model-gpu", "orin-nano"]) == 0
+    shown = capsys.readouterr().out
+    assert "fp16 exact" in shown and "fp32 none" in shown and "modelled, not measured" in shown
