@@ -116,3 +116,12 @@ def test_a_board_that_could_be_faster_is_told_how(tmp_path: Path) -> None:
 
 def test_no_board_no_checks(tmp_path: Path) -> None:
     assert list(board_checks(tmp_path)) == []
+
+
+def test_the_runtime_and_the_builder_agree_on_tensorrt() -> None:
+    """The runtime may not import export, so both name the libraries and what TensorRT-RTX serves."""
+    from export.trt import COMPUTE_CAPABILITIES, LIBRARIES
+    from puvae_rt.runtime.trt import MODULES
+
+    assert tuple(f"{major}.{minor}" for major, minor in checks.RTX_CAPABILITIES) == COMPUTE_CAPABILITIES
+    assert {target: library.module for target, library in LIBRARIES.items()} == MODULES
