@@ -31,7 +31,7 @@ def test_equals_the_oracle_and_opencv(data, frame, seed, channels, height, width
     assert_within_one_level(got, cpu)
 
 
-@pytest.mark.parametrize(("pixels", "channels"), zip(FORMATS, (1, 3, 1, 3), strict=True))
+@pytest.mark.parametrize(("pixels", "channels"), list(zip(FORMATS, (1, 3, 1, 3), strict=True)))
 def test_a_whole_camera_frame(pixels, channels):
     frame = Frame(pixels, 640, 480)
     array, whole = frame.random(3, smooth=True), (0, 0, 640, 480)
