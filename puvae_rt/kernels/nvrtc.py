@@ -58,7 +58,8 @@ def target(
     if version[0] > driver[0]:
         raise TargetUnavailableError(
             f"NVRTC {version[0]}.{version[1]} makes code for drivers of CUDA {version[0]}, and this one has CUDA "
-            f"{driver[0]}.{driver[1]}; install the NVRTC of that CUDA (12: `pip install 'puvae-rt[cuda12]'`) or a newer driver"
+            f"{driver[0]}.{driver[1]}; install the NVRTC of that CUDA (12: `pip install 'puvae-rt[cuda12]'`), "
+            "or a newer driver"
         )
     if number in supported:
         return "sm", number
