@@ -31,7 +31,7 @@ from puvae_rt.robustness.radii import radii_of
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
-from puvae_rt.training.selection import CHUNK, selection_scores
+from puvae_rt.training.selection import score_accuracies
 from puvae_rt.training.tasks import PuvaeTask
 
 PICTURES = 8  # images of which a trial shows its projection
@@ -83,15 +83,8 @@ def accuracies(
     model: PuVAE, inputs: dict[str, Tensor], labels: Tensor, scores: dict[str, Score]
 ) -> dict[str, dict[str, float]]:
     """Share of images whose projection of the right class is chosen, by score and kind of input."""
-    right = {name: dict.fromkeys(inputs, 0) for name in scores}
-    for kind, x in inputs.items():
-        for part, truth in zip(torch.split(x, CHUNK), torch.split(labels, CHUNK), strict=True):
-            with torch.no_grad():
-                candidates, kl = model.project(part)
-            for name, score in scores.items():
-                chosen = selection_scores(part, candidates, kl, score).argmin(dim=1)
-                right[name][kind] += int((chosen == truth).sum())
-    return {name: {kind: hits / len(labels) for kind, hits in kinds.items()} for name, kinds in right.items()}
+    by_kind = {kind: score_accuracies(model, x, labels, list(scores.values())) for kind, x in inputs.items()}
+    return {name: {kind: by_kind[kind][place] for kind in inputs} for place, name in enumerate(scores)}
 
 
 def run_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -34,6 +35,16 @@ def choose(model: PuVAE, x: Tensor, score: Score) -> Tensor:
 
 
 @torch.no_grad()
+def score_accuracies(model: PuVAE, x: Tensor, labels: Tensor, scores: Sequence[Score]) -> list[float]:
+    """For each score, the share of images [N,C,H,W] whose winning projection is of their class; projects once."""
+    hits = [0] * len(scores)
+    for part, truth in zip(torch.split(x, CHUNK), torch.split(labels, CHUNK), strict=True):
+        candidates, kl = model.project(part)
+        for place, score in enumerate(scores):
+            hits[place] += int((selection_scores(part, candidates, kl, score).argmin(dim=1) == truth).sum())
+    return [count / len(labels) for count in hits]
+
+
 def tune_score(model: PuVAE, split: Split, seed: int = 0) -> tuple[Score, list[dict[str, float]]]:
     """The score that chooses best under random sign noise, and the whole table of accuracies.
 
@@ -42,16 +53,11 @@ def tune_score(model: PuVAE, split: Split, seed: int = 0) -> tuple[Score, list[d
     images, labels = (torch.from_numpy(part) for part in split.batch(slice(None)))
     generator = torch.Generator().manual_seed(seed)
     scores = [Score(tau, weight) for tau, weight in product(TAUS, KL_WEIGHTS)]
-    hits = torch.zeros(len(scores), len(NOISE_LEVELS))
-    for column, level in enumerate(NOISE_LEVELS):
+    columns = []
+    for level in NOISE_LEVELS:
         noise = torch.randn(images.shape, generator=generator).sign()
-        noisy = (images + level * noise).clamp(0, 1)
-        for part, truth in zip(torch.split(noisy, CHUNK), torch.split(labels, CHUNK), strict=True):
-            candidates, kl = model.project(part)
-            for row, score in enumerate(scores):
-                chosen = selection_scores(part, candidates, kl, score).argmin(dim=1)
-                hits[row, column] += (chosen == truth).sum()
-    accuracies = hits / len(labels)
+        columns.append(score_accuracies(model, (images + level * noise).clamp(0, 1), labels, scores))
+    accuracies = torch.tensor(columns).T  # [scores, levels]
     table = [
         {"tau": s.tau, "kl_weight": s.kl_weight}
         | {f"noise_{level:g}": value for level, value in zip(NOISE_LEVELS, row.tolist(), strict=True)}
