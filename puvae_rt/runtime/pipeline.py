@@ -11,6 +11,7 @@ import functools
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,12 +22,12 @@ from puvae_rt.errors import ClosedError, DeviceError, InputError
 from puvae_rt.kernels.launch import PreprocessArgs, SelectProjectionArgs, preprocess, select_projection
 from puvae_rt.runtime.device import Device
 from puvae_rt.runtime.device.arrays import DeviceArray, take
-from puvae_rt.runtime.gpu.buffers import Layout, Mirror
+from puvae_rt.runtime.gpu.buffers import ALIGNMENT, Layout, Mirror
 from puvae_rt.runtime.gpu.compiled import CompiledEngine
-from puvae_rt.runtime.gpu.frames import Frame, Regions, device_frame, host_frame
+from puvae_rt.runtime.gpu.frames import Frame, Regions, checked_regions, device_frame, host_frame
 from puvae_rt.runtime.gpu.plan import Kernel, Plan, Plans, Step, Steps
 from puvae_rt.runtime.gpu.tensors import F32, FLAGS, I32, INDEX, check_signature, input_fields, output_fields
-from puvae_rt.runtime.images import Bytes
+from puvae_rt.runtime.images import Bytes, Roi
 from puvae_rt.runtime.results import NO_LABEL, Floats, Ints, Purified
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ GRAPHS = 8  # shapes of call kept captured
 FRAME_BYTES = 1920 * 1080 * 3  # of the first staging buffer; a larger region makes it grow once
 REGION_BYTES = 4 * I32.itemsize
 # What a call is made of, in order.
-UPLOAD, REGIONS, PREPROCESS, ENGINE = "upload", "regions", "preprocess", "engine"
+UPLOAD, COPY, REGIONS, PREPROCESS, ENGINE = "upload", "copy", "regions", "preprocess", "engine"
 SELECT, CLASSIFIER, DOWNLOAD = "select", "classifier", "download"
 
 
@@ -66,7 +67,40 @@ class GpuPipeline:
         score: what the engine was built for.
         classifier: `image` -> `logits`, or None.
         graphs: how many shapes of call stay captured.
+        free: called once the pipeline's own memory is freed.
     """
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        target: str | None = None,
+        device: str | Device | None = None,
+        classifier: bool | str | Path = True,
+        graphs: int = GRAPHS,
+    ) -> GpuPipeline:
+        """A pipeline of its own over a bundle, for callers whose images and frames are in device memory.
+
+        Args:
+            source: the folder of a bundle, or with a `target` a shipped model's name, as `Purifier.load` takes it.
+            target: "rtx" or "tensorrt"; None is the bundle's own.
+            device: "cuda" or "pycuda", with the GPU's number as in "cuda:1"; None is the first GPU; "emulated"; or an
+                open device, which stays the caller's to close.
+            classifier: as `Purifier.load` takes it.
+            graphs: how many shapes of call stay captured.
+        Raises:
+            ContractError: a CPU bundle.
+            UnknownModelError, BundleError, QualityError, TargetUnavailableError, DeviceError
+        """
+        from puvae_rt.runtime.gpu.loading import prepare  # which needs this module
+        from puvae_rt.runtime.source import resolve
+
+        make, free = prepare(resolve(source, target, classifier), device)
+        try:
+            return make(graphs=graphs, free=free)
+        except BaseException:
+            free()
+            raise
 
     def __init__(
         self,
@@ -77,10 +111,12 @@ class GpuPipeline:
         score: Score,
         classifier: CompiledEngine | None = None,
         graphs: int = GRAPHS,
+        free: Callable[[], None] | None = None,
     ) -> None:
         check_signature(engine, contract, classes, score, classifier)
         self.device, self.contract, self.classes, self.score = device, contract, classes, score
         self._engine, self._classifier, self._plans = engine, classifier, Plans(graphs)
+        self._free = free
         self.stream, self._kernels = device.stream(), device.kernels()
         n, signature = self.max_batch, engine.signature
         self._inputs = input_fields(contract, classes, self.takes_noise)
@@ -118,6 +154,8 @@ class GpuPipeline:
 
     def stage(self, images: Floats, noise: Floats | None = None) -> None:
         """Puts a batch where `plan_for_batch` takes it from."""
+        if (noise is not None) != self.takes_noise:
+            raise InputError(f"noise: got {'some' if noise is not None else 'none'}, expected it with sigma > 0 only")
         count = self._count(len(images))
         self._reuse()
         self._inbox.view(self._input_offset(IMAGE, count), images.shape, F32)[...] = images
@@ -134,23 +172,28 @@ class GpuPipeline:
         """What `run` enqueues for so many images of the host."""
         return self._plan(("batch", count), functools.partial(self._batch_steps, count))
 
-    def frame(self, pixels: Bytes, regions: Sequence[tuple[int, int, int, int]], layout: str) -> Outcome:
+    def frame(self, pixels: Bytes, regions: Sequence[Roi], layout: str) -> Outcome:
         """Regions of one frame on the host; only the part of it that they touch is copied.
 
         Args:
             pixels: uint8, as `kernels.launch.FORMATS` has it: [H,W,3], [H,W], or NV12's [H*3/2,W].
-            regions: (x, y, width, height) in pixels, each touching the frame.
+            regions: (x, y, width, height) in pixels; may stick out of the frame. One that does not touch it, is empty
+                or has a side over `kernels.launch.MAX_REGION_SIDE` gives label -1.
             layout: "bgr8", "rgb8", "gray8" or "nv12".
         """
+        boxes = self._regions_of(regions)
+        part, moved = host_frame(pixels, boxes, layout)
         self._reuse()
-        part, moved = host_frame(pixels, regions, layout)
         self._stage(part)
         frame = Frame(self._frame.address, part.shape[0], part.shape[1], part.strides[0], layout)
         self._run_frame(frame, moved)
-        return self.collect(len(regions))
+        return self.collect(len(boxes.boxes))
 
     def enqueue(self, images: Any) -> dict[str, DeviceArray]:
-        """A batch in device memory, without a copy and without waiting.
+        """A batch in device memory, without waiting.
+
+        It is read in place where TensorRT allows that: at an address that is a multiple of 256, as every allocation's
+        is, and with no fewer images than the engine's smallest batch. Otherwise it is copied on the device.
 
         Args:
             images: float32 [N,C,H,W] in [0,1], contiguous, through `__cuda_array_interface__` or DLPack. Arrays that
@@ -159,31 +202,29 @@ class GpuPipeline:
             `purified` [N,C,H,W], `index` [N], `rmse` [N,K], `score` [N,K], `flags` [N] and, with a classifier,
             `logits` [N,K], in stream order, valid until the next call.
         """
-        if self.takes_noise:
-            raise InputError("images: got no noise, expected it with sigma > 0; use purify(), or build with --sigma 0")
+        self._refuse_sampling()
         array = take(images, self.device, self._open_stream(), "images")
         expected = self.contract.shape
         if array.shape[1:] != expected or array.dtype != F32 or not array.contiguous:
             raise InputError(f"images: got {array.dtype} {array.shape}, expected contiguous float32 (N, *{expected})")
         count = self._count(array.shape[0])
-        if count < self._engine.signature.min_batch:
-            least = self._engine.signature.min_batch
-            raise InputError(f"images: got {count}, expected at least {least}; build with a smaller --batch")
-        make = functools.partial(self._compute_steps, count, array.address)
+        in_place = array.address % ALIGNMENT == 0 and count == self._padded(count)
+        make = functools.partial(self._compute_steps if in_place else self._copied_steps, count, array.address)
         self._plan(("device", count, array.address), make).run()
         self._pending = True
         return self._device_outputs(count)
 
-    def enqueue_frame(self, frame: Any, regions: Sequence[tuple[int, int, int, int]], layout: str) -> dict[str, Any]:
+    def enqueue_frame(self, frame: Any, regions: Sequence[Roi], layout: str) -> dict[str, DeviceArray]:
         """Regions of one frame in device memory, without copying it; rows may be padded. Otherwise as `enqueue`."""
+        boxes = self._regions_of(regions)
+        found = device_frame(take(frame, self.device, self._open_stream(), "frame"), layout)
         self._reuse()
-        found = device_frame(take(frame, self.device, self._open_stream(), "frame"), regions, layout)
-        self._run_frame(found, Regions(regions))
+        self._run_frame(found, boxes)
         self._pending = True
-        return self._device_outputs(len(regions))
+        return self._device_outputs(len(boxes.boxes))
 
     def close(self) -> None:
-        """Frees the buffers and graphs; the engine and the device stay."""
+        """Frees the buffers and graphs; the engine and the device only of a pipeline made by `load`."""
         if self._closed:
             return
         self._closed = True
@@ -194,6 +235,8 @@ class GpuPipeline:
                 owned.close()
         except DeviceError as error:  # the GPU is lost, and all of this with it
             logger.warning("closing a pipeline after a fault: %s", error)
+        if self._free is not None:
+            self._free()
 
     def __enter__(self) -> GpuPipeline:
         return self
@@ -224,6 +267,13 @@ class GpuPipeline:
         upload = functools.partial(self._inbox.upload, nbytes, self.stream)
         computed = self._compute_steps(count, self._own_image(count))
         return Steps({UPLOAD: upload, **computed.work, DOWNLOAD: self._download(count)}, computed.obstacle)
+
+    def _copied_steps(self, count: int, image: int) -> Steps:
+        """For images where the engine cannot read them."""
+        own, nbytes = self._own_image(count), count * self.contract.pixels * F32.itemsize
+        copy = functools.partial(self.device.copy, own, image, nbytes, self.stream)
+        computed = self._compute_steps(count, own)
+        return Steps({COPY: copy, **computed.work}, computed.obstacle)
 
     def _compute_steps(self, count: int, image: int) -> Steps:
         """Engine, selection, classifier."""
@@ -282,6 +332,7 @@ class GpuPipeline:
         )
 
     def _plan(self, key: Hashable, make: Callable[[], Steps]) -> Plan:
+        self.device.activate()  # TensorRT works on the thread's current GPU
         return self._plans.get(key, lambda: Plan(self.device, self.stream, f"pipeline {key}", make()))
 
     def _stage(self, part: Bytes) -> None:
@@ -334,6 +385,16 @@ class GpuPipeline:
         if not 1 <= count <= self.max_batch:
             raise InputError(f"batch of {count}: this engine takes 1 to {self.max_batch}; split it")
         return count
+
+    def _regions_of(self, regions: Sequence[Roi]) -> Regions:
+        """Of one frame, all that one call takes."""
+        self._refuse_sampling()
+        self._count(len(regions))
+        return checked_regions(regions)
+
+    def _refuse_sampling(self) -> None:
+        if self.takes_noise:
+            raise InputError("images: got no noise, expected it with sigma > 0; use purify(), or build with --sigma 0")
 
     def _reuse(self) -> None:
         """Page-locked memory may be written again only when the copies out of it are done."""

@@ -56,7 +56,7 @@ class DeviceArray:
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.device.dlpack_type, 0
+        return self.device.dlpack_type, self.device.ordinal
 
     def __dlpack__(
         self,
@@ -112,9 +112,12 @@ def take(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
 
 
 def _from_dlpack(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
-    kind, _ = array.__dlpack_device__()
-    if kind != device.dlpack_type:
-        raise InputError(f"{what}: got memory of DLPack type {kind}, expected {device.dlpack_type}; move it first")
+    kind, number = (int(v) for v in array.__dlpack_device__())
+    if (kind, number) != (device.dlpack_type, device.ordinal):
+        raise InputError(
+            f"{what}: got memory of DLPack device type {kind}, number {number}, expected type {device.dlpack_type}, "
+            f"number {device.ordinal}; move it there first"
+        )
     on_host = device.dlpack_type == 1  # the emulated device's: DLPack knows no streams there
     foreign = from_capsule(array.__dlpack__() if on_host else array.__dlpack__(stream=stream.handle))
     strides = None
@@ -126,6 +129,8 @@ def _from_dlpack(array: Any, device: Device, stream: Stream, what: str) -> Devic
 
 def _from_interface(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
     interface = array.__cuda_array_interface__
+    if interface.get("mask") is not None:
+        raise InputError(f"{what}: got a masked array, expected one whose every value counts; fill the gaps first")
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
     producer = interface.get("stream")
     if producer == 0:

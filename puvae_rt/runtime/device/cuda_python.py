@@ -31,8 +31,6 @@ class Driver:
 
     def __init__(self, ordinal: int) -> None:
         self.api = load_api()
-        self.device = 0
-        self._here = threading.local()
         self._call("cuInit", 0)
         self.device = self._call("cuDeviceGet", ordinal)
         self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
@@ -40,10 +38,12 @@ class Driver:
 
     def __call__(self, name: str, *arguments: Any) -> Any:
         """Calls `name` in this device's context; its results without the status. DeviceError when it failed."""
-        if not getattr(self._here, "current", False):
-            self._call("cuCtxSetCurrent", self._context)
-            self._here.current = True
+        self.make_current()
         return self._call(name, *arguments)
+
+    def make_current(self) -> None:
+        """Each time anew: another device or library may have chosen another context in this thread since."""
+        self._call("cuCtxSetCurrent", self._context)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *results = getattr(self.api, name)(*arguments)
@@ -84,11 +84,14 @@ class CudaDevice(Owner):
     dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:
-        self.driver = Driver(ordinal)
+        self.ordinal, self.driver = ordinal, Driver(ordinal)
         self.properties = _properties(self.driver)
         self._modules: list[CudaModule] = []
         self._lock = threading.Lock()
         super().__init__(_close_all, self._modules)
+
+    def activate(self) -> None:
+        self.driver.make_current()
 
     def free_memory(self) -> int:
         free, _total = self.driver("cuMemGetInfo")
@@ -234,6 +237,7 @@ class CudaGraph(Owner):
 
     def __init__(self, driver: Driver, template: Any, function: Callable[[str], Any]) -> None:
         self._driver, self._template, self._function = driver, template, function
+        self._nodes: dict[str, tuple[Any, Any]] = {}  # by entry point: found once, not at every frame
         try:
             self._exec = driver("cuGraphInstantiate", template, 0)
         except PuvaeError:
@@ -247,7 +251,9 @@ class CudaGraph(Owner):
 
     def set_arguments(self, launch: Launch, arguments: Sequence[Any]) -> None:
         self.check_open()
-        node, parameters = self._kernel(launch)
+        if launch.entry not in self._nodes:
+            self._nodes[launch.entry] = self._kernel(launch)
+        node, parameters = self._nodes[launch.entry]
         pointers = _pointers(arguments)
         parameters.kernelParams = ctypes.addressof(pointers)
         self._driver("cuGraphExecKernelNodeSetParams", self._exec, node, parameters)

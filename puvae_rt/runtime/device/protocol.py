@@ -136,6 +136,10 @@ class Device(Owned, Protocol):
         """ "cuda", "pycuda" or "emulated"."""
 
     @property
+    def ordinal(self) -> int:
+        """The GPU's number in this process, as DLPack names it beside `dlpack_type`."""
+
+    @property
     def properties(self) -> Properties: ...
     @property
     def captures(self) -> bool:
@@ -148,6 +152,12 @@ class Device(Owned, Protocol):
     @property
     def evidence(self) -> str:
         """What a number got here is worth: "measured" or "emulated"."""
+
+    def activate(self) -> None:
+        """Makes this GPU the calling thread's: for libraries that work on the current one, as TensorRT does.
+
+        Calls of this protocol need no such thing: each finds its GPU by itself.
+        """
 
     def free_memory(self) -> int:
         """Bytes."""

@@ -52,12 +52,14 @@ def load_api() -> Any:
     return driver
 
 
+_here = threading.local()  # `driver`: reference to the one whose context lies on top of this thread's stack
+
+
 class Driver:
     """PyCUDA in the primary context of one GPU, its exceptions turned into DeviceError."""
 
     def __init__(self, ordinal: int) -> None:
         self.api = load_api()
-        self._here = threading.local()
         self.guard("cuInit", self.api.init)
         self.device = self.guard("cuDeviceGet", self.api.Device, ordinal)
         self._context = self.guard("cuDevicePrimaryCtxRetain", self.device.retain_primary_context)
@@ -65,10 +67,18 @@ class Driver:
 
     def __call__(self, name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """`call` in this device's context; `name` is the driver's function behind it."""
-        if not getattr(self._here, "current", False):
-            self.guard("cuCtxPushCurrent", self._context.push)
-            self._here.current = True
+        self.make_current()
         return self.guard(name, call, *arguments, **options)
+
+    def make_current(self) -> None:
+        """In place of another device's context, which may have been chosen in this thread since."""
+        current: Driver | None = getattr(_here, "driver", lambda: None)()
+        if current is self:
+            return
+        if current is not None:
+            self.guard("cuCtxPopCurrent", current._context.pop)
+        self.guard("cuCtxPushCurrent", self._context.push)
+        _here.driver = weakref.ref(self)
 
     def guard(self, name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
@@ -90,11 +100,14 @@ class PycudaDevice(Owner):
     dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:
-        self.driver = Driver(ordinal)
+        self.ordinal, self.driver = ordinal, Driver(ordinal)
         self.properties = _properties(self.driver)
         self._modules: list[PycudaModule] = []
         self._lock = threading.Lock()
         super().__init__(self._modules.clear)
+
+    def activate(self) -> None:
+        self.driver.make_current()
 
     def free_memory(self) -> int:
         free, _total = self.driver("cuMemGetInfo", self.driver.api.mem_get_info)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from puvae_rt.runtime.device import Device, Stream
 
-ALIGNMENT = 256  # of every array: more than any kernel's vector loads want
+ALIGNMENT = 256  # of every array: what TensorRT asks of a tensor's address, more than our kernels' vector loads want
 
 
 class Mirror:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from puvae_rt.errors import InputError
 from puvae_rt.kernels.launch import FORMATS
@@ -13,6 +14,7 @@ from puvae_rt.runtime.device.arrays import DeviceArray
 from puvae_rt.runtime.images import Bytes, Roi
 
 NV12 = "nv12"
+MAX_COORDINATE = 1 << 30  # moved by a frame's side it is still an int32
 _SAMPLES = {"bgr8": (3,), "rgb8": (3,), "gray8": (), NV12: ()}  # of a pixel, as the array's last axis
 
 
@@ -38,28 +40,41 @@ class Frame:
 
 @dataclass(frozen=True)
 class Regions:
-    """(x, y, width, height) of each, in pixels of the frame."""
+    """[R,4]: x, y, width, height of each, in pixels of the frame; int64, and small enough for the kernel's int32."""
 
-    boxes: Sequence[Roi]
+    boxes: npt.NDArray[np.int64]
 
 
-def host_frame(pixels: Bytes, regions: Sequence[Roi], layout: str) -> tuple[Bytes, Regions]:
+def checked_regions(regions: Sequence[Roi]) -> Regions:
+    """InputError unless each is four integers of a size that a frame can have."""
+    try:
+        boxes = np.asarray(regions)
+    except ValueError:  # ragged
+        boxes = np.empty(0)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "iu":
+        raise InputError(f"regions: got {regions!r}, expected (x, y, width, height) of each, integers; round them")
+    if np.abs(boxes.astype(np.float64)).max() > MAX_COORDINATE:
+        raise InputError(f"regions: got {regions!r}, expected numbers up to {MAX_COORDINATE}; cut them to the frame")
+    return Regions(boxes.astype(np.int64))
+
+
+def host_frame(pixels: Bytes, regions: Regions, layout: str) -> tuple[Bytes, Regions]:
     """The part of a frame that the regions touch, and the regions in its pixels.
 
     Where a region sticks out of the frame the part ends where the frame does, so that its border is repeated.
     """
     _check_layout(pixels.shape, pixels.dtype, layout)
     if layout == NV12:
-        return np.ascontiguousarray(pixels), Regions(regions)
-    boxes = np.asarray(regions, np.int64)  # [R,4]
+        return np.ascontiguousarray(pixels), regions
+    boxes = regions.boxes
     height, width = pixels.shape[:2]
     left, top = (int(v) for v in np.clip(boxes[:, :2].min(axis=0), 0, (width - 1, height - 1)))
     right, bottom = (int(v) for v in np.clip((boxes[:, :2] + boxes[:, 2:]).max(axis=0), 1, (width, height)))
-    moved = [(x - left, y - top, w, h) for x, y, w, h in regions]
-    return np.ascontiguousarray(pixels[top:bottom, left:right]), Regions(moved)
+    moved = Regions(boxes - (left, top, 0, 0))
+    return np.ascontiguousarray(pixels[top:bottom, left:right]), moved
 
 
-def device_frame(array: DeviceArray, regions: Sequence[Roi], layout: str) -> Frame:
+def device_frame(array: DeviceArray, layout: str) -> Frame:
     """A frame in device memory, in place."""
     _check_layout(array.shape, array.dtype, layout)
     return Frame(array.address, array.shape[0], array.shape[1], array.pitch, layout)

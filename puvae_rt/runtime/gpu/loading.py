@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
-from puvae_rt.errors import BundleError
-from puvae_rt.runtime import cache, trt
+from puvae_rt.errors import BundleError, ContractError
+from puvae_rt.runtime import cache, machine, trt
 from puvae_rt.runtime.device import Device, open_device
 from puvae_rt.runtime.device.emulated import EmulatedDevice
 from puvae_rt.runtime.gpu.compiled import CompiledEngine
@@ -16,7 +17,7 @@ from puvae_rt.runtime.gpu.engine import GpuEngine
 from puvae_rt.runtime.gpu.stand_in import StandIn
 from puvae_rt.runtime.manifest import Manifest, sha256_of
 from puvae_rt.runtime.pipeline import GpuPipeline
-from puvae_rt.runtime.source import Source
+from puvae_rt.runtime.source import CPU, Source
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +32,44 @@ def open_gpu_engine(source: Source, device: str | Device | None, threads: int) -
     Raises:
         TargetUnavailableError, BundleError, DeviceError
     """
+    make, free = prepare(source, device, threads)
+    try:
+        return GpuEngine(make, free)
+    except BaseException:
+        free()
+        raise
+
+
+def prepare(
+    source: Source, device: str | Device | None, threads: int | None = None
+) -> tuple[Callable[..., GpuPipeline], Callable[[], None]]:
+    """Loads a source's engines: what makes pipelines of them, and what frees them and the device, if it opened one.
+
+    ContractError for a source that is built for the CPU; otherwise as `open_gpu_engine`.
+    """
+    if source.target == CPU:
+        raise ContractError(
+            f"{source.name!r}: built for the CPU, expected target 'rtx' or 'tensorrt'; give one, or use Purifier.load"
+        )
     manifest = Manifest.read(source.engine.parent)
     own = open_device(device) if device is None or isinstance(device, str) else None
     on = own or device
     assert on is not None and not isinstance(on, str)
     try:
-        engine, classifier = load_engines(source, manifest, on, threads)
+        engine, classifier = load_engines(source, manifest, on, machine.thread_count(threads))
     except BaseException:
         if own is not None:
             own.close()
         raise
     make = functools.partial(GpuPipeline, engine, on, source.contract, len(source.classes), manifest.score, classifier)
-    return GpuEngine(make, functools.partial(_free, engine, classifier, own))
+    return make, functools.partial(_free, engine, classifier, own)
 
 
 def load_engines(
     source: Source, manifest: Manifest, device: Device, threads: int
 ) -> tuple[CompiledEngine, CompiledEngine | None]:
     """The purifier's engine and its classifier's, or None."""
+    device.activate()
     if isinstance(device, EmulatedDevice):
         batch = min(manifest.options.batch), max(manifest.options.batch)
         engine: CompiledEngine = StandIn(device, _beside(source, manifest), batch, threads)

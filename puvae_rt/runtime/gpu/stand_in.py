@@ -10,6 +10,8 @@ from typing import Any
 from puvae_rt.errors import BundleError
 from puvae_rt.runtime.device import Stream
 from puvae_rt.runtime.device.emulated import EmulatedDevice
+from puvae_rt.runtime.device.status import failure
+from puvae_rt.runtime.gpu.buffers import ALIGNMENT
 from puvae_rt.runtime.gpu.compiled import Signature
 from puvae_rt.runtime.manifest import TensorSpec
 from puvae_rt.runtime.ort import open_session
@@ -36,7 +38,17 @@ class StandIn:
         self.signature = Signature(inputs, outputs, *batch)
 
     def execution(self, batch: int, addresses: Mapping[str, int], stream: Stream) -> StandInExecution:
+        self._check({name: addresses[name] for name in (*self.signature.inputs, *self.signature.outputs)})
         return StandInExecution(self._device, self._session, self.signature, batch, dict(addresses))
+
+    def _check(self, addresses: Mapping[str, int]) -> None:
+        """What TensorRT asks for, too."""
+        if not self._device.active:
+            raise failure("execution", "CUDA_ERROR_INVALID_CONTEXT", "the device is not active in this thread")
+        for name, address in addresses.items():
+            if address % ALIGNMENT:
+                text = f"{name} at {address:#x}, expected a multiple of {ALIGNMENT}"
+                raise failure("set_tensor_address", "CUDA_ERROR_MISALIGNED_ADDRESS", text)
 
     def close(self) -> None:
         """The session is freed with its last reference."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import itertools
 import re
+import threading
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
@@ -22,6 +24,7 @@ from puvae_rt.runtime.device.emulated.objects import KernelNode
 
 ARGUMENTS = {"select_projection": SelectProjectionArgs, "preprocess": PreprocessArgs}
 OK = real.CUresult.CUDA_SUCCESS
+CONTEXT_FREE = re.compile("cuInit|cuDriver|cuGetError|cuDevice|cuCtxSetCurrent")  # all others work on the current one
 ATTRIBUTES = {
     "COMPUTE_CAPABILITY_MAJOR": lambda p: p.compute_capability[0],
     "COMPUTE_CAPABILITY_MINOR": lambda p: p.compute_capability[1],
@@ -42,6 +45,8 @@ def arity(name: str) -> tuple[int, int]:
 class FakeDriver:
     def __init__(self, device: EmulatedDevice) -> None:
         self.device, self.contexts, self.objects = device, 0, {}
+        self.calls: Counter[str] = Counter()
+        self.thread = threading.local()  # `context`: the current one, of whichever library
         self._numbers = itertools.count(0x10000)
 
     def __getattr__(self, name: str) -> Any:
@@ -52,6 +57,9 @@ class FakeDriver:
         def checked(*arguments: Any) -> tuple[Any, ...]:
             low, high = arity(name)
             assert low <= len(arguments) <= high, f"{name} takes {low} to {high} arguments: got {len(arguments)}"
+            self.calls[name] += 1
+            if not CONTEXT_FREE.match(name) and getattr(self.thread, "context", 0) != 1:
+                return (real.CUresult.CUDA_ERROR_INVALID_CONTEXT,)
             try:
                 result = function(*arguments)
             except DeviceError as error:
@@ -107,7 +115,7 @@ class FakeDriver:
         self.contexts -= 1
 
     def _cuCtxSetCurrent(self, context):  # noqa: N802
-        assert int(context) == 1
+        self.thread.context = int(context)
 
     def _cuMemGetInfo(self):  # noqa: N802
         return self.device.free_memory(), self.device.properties.total_memory

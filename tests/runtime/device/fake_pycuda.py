@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,7 +42,7 @@ class FakePycuda:
     device_attribute = SimpleNamespace(**{name: name for name in ATTRIBUTES})
 
     def __init__(self, device: EmulatedDevice) -> None:
-        self._device = device
+        self._device, self.contexts = device, threading.local()
         fake = self
 
         class Stream:
@@ -75,7 +76,8 @@ class FakePycuda:
                     raise fake.Error("cuDeviceGet failed: invalid device ordinal")
 
             def retain_primary_context(self) -> Any:
-                return SimpleNamespace(push=lambda: None, detach=lambda: None)
+                stack = fake.contexts.__dict__.setdefault("stack", [])
+                return SimpleNamespace(push=lambda: stack.append(self), pop=lambda: stack.pop(), detach=lambda: None)
 
             def name(self) -> str:
                 return device.properties.name

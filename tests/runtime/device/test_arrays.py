@@ -73,6 +73,26 @@ def test_interface_round_trip_keeps_the_producers_order(emulated: EmulatedDevice
         np.testing.assert_array_equal(got.numpy(consumer), values)
 
 
+@pytest.mark.parametrize("default", [1, 2])
+def test_arrays_made_on_a_default_stream_are_taken(default: int) -> None:
+    for seed in range(8):
+        device = EmulatedDevice(seed)
+        producer, consumer = device.stream(), device.stream()
+        values, array = on_device(device, producer)
+        device.order(producer.handle, default)
+        theirs = Interface(**{**array.__cuda_array_interface__, "stream": default})
+        np.testing.assert_array_equal(take(theirs, device, consumer, "array").numpy(consumer), values)
+
+
+def test_a_second_gpus_memory_is_named_by_its_number(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmulatedDevice, "ordinal", 1)
+    with emulated.stream() as stream:
+        _, array = on_device(emulated, stream)
+        assert array.__dlpack_device__() == (1, 1)
+        with pytest.raises(InputError, match="number 0, expected type 1, number 1"):
+            take(np.zeros((2, 3), np.float32), emulated, stream, "batch")
+
+
 def test_our_own_array_on_another_stream_is_ordered() -> None:
     for seed in range(8):
         device = EmulatedDevice(seed)
@@ -113,8 +133,10 @@ def test_other_memory_is_refused(emulated: EmulatedDevice) -> None:
     with emulated.stream() as stream:
         with pytest.raises(InputError, match="expected an array in device memory"):
             take([1, 2], emulated, stream, "batch")
-        with pytest.raises(InputError, match="DLPack type 2"):
+        with pytest.raises(InputError, match="device type 2, number 0, expected type 1, number 0"):
             take(OnGpu(), emulated, stream, "batch")
+        with pytest.raises(InputError, match="masked"):
+            take(Interface(shape=(1,), typestr="<f4", data=(4096, False), mask=1), emulated, stream, "batch")
         with pytest.raises(InputError, match="stream 0"):
             take(Interface(shape=(1,), typestr="<f4", data=(4096, False), stream=0), emulated, stream, "batch")
 

@@ -11,6 +11,8 @@ import pytest
 from puvae_rt.errors import ClosedError, DeviceError
 from puvae_rt.kernels import SelectProjectionArgs, oracle, select_projection
 from puvae_rt.runtime.device import Device, HostKind, Memory, Stream
+from puvae_rt.runtime.device.emulated import EmulatedDevice
+from tests.runtime.device.conftest import cuda_over, pycuda_over
 from tests.tolerances import KERNEL_DISTANCE_RELATIVE
 
 N, K, D = 2, 4, 60
@@ -185,6 +187,37 @@ def test_a_captured_kernel_takes_other_arguments(device: Device) -> None:
             absent = selection.launch._replace(entry="select_projection_f16_f16_f16")
             with pytest.raises(DeviceError):
                 graph.set_arguments(absent, selection.arguments())
+
+
+def test_the_captured_kernel_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = cuda_over(monkeypatch, EmulatedDevice())
+    with device.stream() as stream:
+        selection = Selection(device, stream)
+        with device.capture(stream, selection.enqueue) as graph:
+            for _ in range(3):
+                graph.set_arguments(selection.launch, selection.arguments())
+    assert device.driver.api.calls["cuGraphExecKernelNodeSetParams"] == 3
+    assert device.driver.api.calls["cuGraphGetNodes"] == 2, "their number, then the nodes; at the first call only"
+
+
+def test_another_library_may_change_the_threads_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = cuda_over(monkeypatch, EmulatedDevice())
+    with device.stream() as stream:
+        selection = Selection(device, stream)
+        device.driver.api.thread.context = 2  # as torch.cuda.set_device(1) does
+        selection.enqueue()
+        selection.check(selection.x)
+
+
+def test_two_pycuda_devices_take_turns_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (pycuda_over(monkeypatch, EmulatedDevice()) for _ in range(2))
+    for device in (first, second, first, first):
+        with device.stream() as stream:
+            selection = Selection(device, stream)
+            selection.enqueue()
+            selection.check(selection.x)
+    depths = [len(device.driver.api.contexts.stack) for device in (first, second)]
+    assert depths == [1, 0], "the other's context is taken off before one's own is put on"
 
 
 @pytest.mark.parametrize("mistake", ["allocate", "free", "synchronise", "pageable"])

@@ -5,6 +5,7 @@ Its names and signatures are held to TensorRT's own by test_trt.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -36,6 +37,7 @@ class IExecutionContext:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine, self._shapes, self._addresses, self._runs = engine, {}, {}, 0
         engine._fake.contexts.append(self)
+        assert engine._fake.gpu_is_current(), "a context takes memory on the thread's current GPU"
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         low, _, high = self._engine.get_tensor_profile_shape(name, 0)
@@ -44,6 +46,7 @@ class IExecutionContext:
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         assert self._runs == 0, "addresses are set once, before the first run"
+        assert memory % 256 == 0, "the pointer must have at least 256-byte alignment (IExecutionContext)"
         self._addresses[name] = memory
         return memory != 0
 
@@ -52,6 +55,7 @@ class IExecutionContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         fake = self._engine._fake
+        assert fake.gpu_is_current(), "kernels are launched on the thread's current GPU"
         if fake.refuse_enqueue:
             fake.logger.log(ILogger.ERROR, "enqueueV3: the kernel of layer 7 is missing")
             return False
@@ -108,8 +112,9 @@ class FakeTensorrt:
     __version__ = "1.0"
     DataType, TensorIOMode, ILogger = DataType, TensorIOMode, ILogger
 
-    def __init__(self, device: EmulatedDevice) -> None:
+    def __init__(self, device: EmulatedDevice, gpu_is_current: Callable[[], bool]) -> None:
         self.device, self.contexts, self.refuse_enqueue = device, [], False
+        self.gpu_is_current = gpu_is_current
         fake = self
 
         class Runtime:

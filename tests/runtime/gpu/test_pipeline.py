@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from puvae_rt.contract import PURIFIED, RMSE, ImageContract, Score
-from puvae_rt.errors import ClosedError, DeviceError, InputError
+from puvae_rt.errors import ClosedError, ContractError, DeviceError, InputError
 from puvae_rt.kernels.launch import FLAG_NO_CANDIDATE, FLAG_SOME_NAN
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.device.arrays import DeviceArray
@@ -171,6 +171,33 @@ def test_batches_in_device_memory_are_read_in_place(pipeline: GpuPipeline, devic
         assert after.captures == 1
 
 
+@pytest.mark.parametrize("first", [0, 4, 16, 3136])
+def test_a_batch_that_tensorrt_could_not_read_in_place_is_copied(pipeline, device, first: int) -> None:
+    """Its addresses are multiples of 256; a slice of a batch starts anywhere."""
+    with device.stream() as mine, device.allocate(2 * images(3).nbytes) as memory:
+        for seed in range(4):
+            batch = images(3, seed)
+            device.to_device(memory.address + first, batch, mine)
+            array = DeviceArray(memory.address + first, batch.shape, batch.dtype, batch[0].nbytes, device, mine)
+            before = device.snapshot().synchronisations
+            outputs = pipeline.enqueue(array)
+            assert device.snapshot().synchronisations == before
+            assert ("copy" in pipeline._plans.get(("device", 3, array.address), None).steps.work) == bool(first)
+            np.testing.assert_allclose(np.from_dlpack(outputs[RMSE]), _rmse(batch), atol=tolerances.HALF_PIXEL)
+
+
+def test_a_device_batch_smaller_than_the_engines_least_is_copied(device: EmulatedDevice, tmp_path: Path) -> None:
+    engine = open_on(device, save_gpu_bundle(tmp_path / "bundle", batch=(4, 8)))
+    batch = images(2)
+    with engine.pipeline() as pipeline, device.stream() as mine, device.allocate(batch.nbytes) as memory:
+        device.to_device(memory.address, batch, mine)
+        array = DeviceArray(memory.address, batch.shape, batch.dtype, batch[0].nbytes, device, mine)
+        for _ in range(3):
+            rmse = np.from_dlpack(pipeline.enqueue(array)[RMSE])
+            np.testing.assert_allclose(rmse, _rmse(batch), atol=tolerances.HALF_PIXEL)
+    engine.close()
+
+
 def test_frames_in_device_memory_are_read_in_place_at_any_address(pipeline: GpuPipeline, device) -> None:
     random = np.random.default_rng(0)
     for repeat in range(4):
@@ -214,9 +241,20 @@ def test_sampling_takes_the_callers_noise(device: EmulatedDevice, tmp_path: Path
         batch = images(2)
         with engine.pipeline() as pipeline:
             assert_purified(pipeline.run(batch, noise), batch, noise=noise)
-            with pytest.raises(InputError, match="noise"):
-                pipeline.enqueue(batch)
+            for call in (
+                lambda pipeline: pipeline.run(images(2)),  # would take the noise of the call before
+                lambda pipeline: pipeline.enqueue(images(2)),
+                lambda pipeline: pipeline.frame(np.zeros((28, 28), np.uint8), [(0, 0, 28, 28)], "gray8"),
+                lambda pipeline: pipeline.enqueue_frame(images(2), [(0, 0, 28, 28)], "gray8"),
+            ):
+                with pytest.raises(InputError, match="noise"):
+                    call(pipeline)
     engine.close()
+
+
+def test_noise_that_nobody_samples_with_is_refused(pipeline: GpuPipeline) -> None:
+    with pytest.raises(InputError, match="sigma > 0 only"):
+        pipeline.run(images(1), np.zeros((1, toy.CLASSES, LATENT), np.float32))
 
 
 def test_the_score_takes_the_engines_bias_and_the_dead_zone(device: EmulatedDevice, tmp_path: Path) -> None:
@@ -271,6 +309,13 @@ def test_a_frame_larger_than_the_buffer_makes_it_grow(pipeline: GpuPipeline, dev
         (lambda p: p.frame(np.zeros((4, 4, 3), np.uint8), [(0, 0, 4, 4)], "gray8"), r"\[H,W\]"),
         (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4, 4)], "yuv"), "expected one of nv12"),
         (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4, 4)], "nv12"), "even sides"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [], "gray8"), "batch of 0"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4)], "gray8"), r"expected \(x, y, width, height\)"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4), (0, 0, 4, 4)], "gray8"), "width, height"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0.5, 0, 4, 4)], "gray8"), "integers; round them"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(-(2**40), 0, 4, 4)], "gray8"), "cut them to the frame"),
+        (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(2**70, 0, 4, 4)], "gray8"), "width, height"),
+        (lambda p: p.enqueue_frame(np.zeros((4, 4), np.uint8), [(0, 0, 1)], "gray8"), "width, height"),
         (lambda p: p.enqueue([1, 2]), "device memory"),
         (lambda p: p.enqueue(images(2)[:, :, :14]), "contiguous float32"),
     ],
@@ -280,12 +325,50 @@ def test_refusals(pipeline: GpuPipeline, call, message: str) -> None:
         call(pipeline)
 
 
+@pytest.mark.parametrize("region", [(50, 0, 5, 5), (-5, -5, 5, 5), (0, 0, 0, 4), (0, 0, 1 << 21, 4)], ids=str)
+def test_a_region_that_shows_nothing_of_the_frame_has_no_label(pipeline: GpuPipeline, region) -> None:
+    frame = np.full((40, 50), 200, np.uint8)
+    for _ in range(3):
+        outcome = pipeline.frame(frame, [region, (0, 0, 50, 40)], "gray8")
+        assert outcome.labels.tolist() == [-1, 3]
+        assert np.isnan(outcome.purified.images[0]).all() and not np.isnan(outcome.purified.images[1]).any()
+
+
+def test_a_pipeline_of_ones_own_owns_all_that_it_opened(tmp_path: Path) -> None:
+    bundle, batch = save_gpu_bundle(tmp_path / "bundle"), images(2)
+    with EmulatedDevice() as device:
+        with GpuPipeline.load(bundle, device=device) as pipeline:
+            assert_purified(pipeline.run(batch), batch)
+        assert device.free_memory() == device.properties.total_memory
+        assert not device.closed, "the caller's"
+    with GpuPipeline.load(bundle, device="emulated:3", classifier=False, graphs=2) as pipeline:
+        own = pipeline.device
+        assert pipeline.run(batch).logits is None
+    pipeline.close()
+    assert own.closed
+    with pytest.raises(ContractError, match="built for the CPU"):
+        GpuPipeline.load(toy.save_bundle(tmp_path / "cpu"), device="emulated")
+
+
+def test_torch_tensors_go_in_and_out_of_a_loaded_pipeline(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    batch = images(4)
+    with GpuPipeline.load(save_gpu_bundle(tmp_path / "bundle"), device="emulated") as pipeline:
+        memory = pipeline.device.allocate(batch.nbytes)
+        array = DeviceArray(memory.address, batch.shape, batch.dtype, 3136, pipeline.device, pipeline.stream, memory)
+        tensor = torch.from_dlpack(array)
+        for seed in range(3):
+            tensor.copy_(torch.from_numpy(images(4, seed)))
+            rmse = torch.from_dlpack(pipeline.enqueue(tensor)[RMSE])
+            np.testing.assert_allclose(rmse.numpy(), _rmse(images(4, seed)), atol=tolerances.HALF_PIXEL)
+
+
 def test_a_pipeline_whose_device_is_lost_still_closes(tmp_path: Path, caplog) -> None:
     device = EmulatedDevice()
     engine = open_on(device, save_gpu_bundle(tmp_path / "bundle"))
-    with pytest.raises(DeviceError, match="memory"), engine.pipeline() as pipeline:
-        pipeline.enqueue(images(1))  # of the host, which a GPU would not reach
-        pipeline.stream.synchronize()
+    with pytest.raises(DeviceError, match="division"), engine.pipeline() as pipeline:
+        device.enqueue(pipeline.stream, "engine", lambda: 1 / 0)
+        pipeline.run(images(1))
     engine.close()
     assert "after a fault" in caplog.text
 

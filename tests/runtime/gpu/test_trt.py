@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def gpu(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 
 
 @pytest.fixture
-def library(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> fake_tensorrt.FakeTensorrt:
-    fake = fake_tensorrt.FakeTensorrt(emulated)
+def library(gpu: Device, emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> fake_tensorrt.FakeTensorrt:
+    thread = gpu.driver.api.thread
+    fake = fake_tensorrt.FakeTensorrt(emulated, lambda: getattr(thread, "context", 0) == 1)
     monkeypatch.setattr(trt, "load_module", lambda target: fake)
     return fake
 
@@ -60,6 +62,16 @@ def test_the_pipeline_runs_on_tensorrt(gpu, library, tmp_path: Path, target: str
     assert len(library.contexts) == 3, "one context for each captured shape"
     assert library.device.snapshot().captures == 3
     assert library.device.snapshot().pageable_copies == 0
+
+
+def test_tensorrt_finds_its_gpu_current_in_every_thread(gpu, library, tmp_path: Path) -> None:
+    engine = open_on(gpu, save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True))
+    with engine.pipeline() as pipeline, ThreadPoolExecutor(1) as other:
+        for repeat in range(3):  # the first call of a thread, and after another library has chosen its own
+            other.submit(setattr, gpu.driver.api.thread, "context", 2 if repeat else 0).result()
+            outcome = other.submit(pipeline.run, images(2, repeat)).result()
+            assert_purified(outcome, images(2, repeat))
+    engine.close()
 
 
 def test_a_refused_engine_brings_tensorrts_own_words(gpu, library, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ EMULATED = Properties(
     driver_version=(13, 0),
 )
 _UNSUPPORTED = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
+DEFAULT_STREAMS = (1, 2)  # the legacy and the per-thread one: what other libraries' arrays may name
 
 
 @dataclass
@@ -65,16 +66,25 @@ class EmulatedDevice(Owner):
     """
 
     layer, captures, evidence = "emulated", True, "emulated"
-    dlpack_type = 1  # kDLCPU: its memory is the host's
+    dlpack_type, ordinal = 1, 0  # kDLCPU: its memory is the host's
 
     def __init__(self, seed: int = 0, properties: Properties = EMULATED) -> None:
         self.properties, self.counts = properties, Counts()
         self._schedule, self._space = Schedule(seed), AddressSpace(properties.total_memory)
         self._seeds = np.random.default_rng(seed)
         self._capturing: dict[int, Capture] = {}  # thread -> its capture
-        self._streams: dict[int, Queue] = {}  # handle -> queue
+        self._streams = {handle: self._schedule.add() for handle in DEFAULT_STREAMS}  # handle -> queue
         self._handles = 0x1000
+        self._here = threading.local()
         super().__init__(self._schedule.drain_until, lambda: False)
+
+    def activate(self) -> None:
+        self._here.active = True
+
+    @property
+    def active(self) -> bool:
+        """Whether this thread has activated it: what stands in for TensorRT wants to know."""
+        return getattr(self._here, "active", False)
 
     def snapshot(self) -> Counts:
         with self._schedule.lock:
