@@ -19,6 +19,7 @@ import numpy as np
 from export.atomic import whole_folder
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.description import Description
+from export.engine import for_cpu
 from export.onnx_file import write_onnx
 from export.passes import apply, exact_passes
 from export.reference import straightforward
@@ -98,11 +99,12 @@ def pack(parts: Parts, weights_file: Path, images: Samples, out: Path, progress:
 
 
 def write_graph(path: Path, weights: Weights) -> None:
-    """The deterministic FP32 graph after the exact passes, which the CPU runs as it is."""
+    """The deterministic FP32 graph after the exact passes and those for the CPU, which runs it as it is."""
     passes = exact_passes(weights.score, 0.0)
-    graph = apply(straightforward(weights, dense=False), passes)
+    description = Description(weights.model, weights.classes, weights.contract, weights.score, 0.0, passes)
+    graph, description = for_cpu(apply(straightforward(weights, dense=False), passes), description)
     graph.prune()
-    write_onnx(path, graph, Description(weights.model, weights.classes, weights.contract, weights.score, 0.0, passes))
+    write_onnx(path, graph, description)
 
 
 def choose(images: Samples, count: int) -> Samples:

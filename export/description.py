@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from export.passes import exact_passes
+from export.passes.cpu import CPU
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
@@ -23,7 +24,7 @@ class Description:
     contract: ImageContract
     score: Score
     sigma: float  # scale of the sampling noise; 0 is deterministic
-    passes: tuple[str, ...]  # exact passes already applied; () is the straightforward graph
+    passes: tuple[str, ...]  # already applied, the exact ones or those and a target's; () is none
 
     def to_metadata(self) -> dict[str, str]:
         document = {"format": FORMAT, "kind": "puvae", **asdict(self)}
@@ -47,6 +48,6 @@ class Description:
             passes=fields.texts("passes"),
         )
         exact = exact_passes(description.score, description.sigma)
-        if description.passes not in ((), exact):
+        if description.passes not in ((), exact, (*exact, *CPU)):
             raise BuildError(f"{where}: passes {description.passes}, expected none or {exact}; {_REMEDY}")
         return description

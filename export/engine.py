@@ -16,6 +16,8 @@ from export.description import Description
 from export.graph import Graph, Tensor
 from export.layer_cost import costed
 from export.onnx_file import write_onnx
+from export.passes.cpu import CPU as CPU_PASSES
+from export.passes.cpu import apply_cpu
 from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
 from export.selection import stop_at_candidates
@@ -55,6 +57,8 @@ def compile_engine(
     """
     if target == CPU:
         return _for_cpu(folder, graph, description, precision)
+    if any(name in description.passes for name in CPU_PASSES):
+        raise BuildError(f"--target {target}: the .onnx was made for the CPU; give the checkpoint or a shipped name")
     ending = stop_at_candidates(graph, description.contract, description.score, len(description.classes))
     extra = gpu_passes(description.score, description.sigma) if description.passes else ()
     reshaped = apply_gpu(ending, extra)
@@ -86,11 +90,19 @@ def check_target(target: str, precision: str) -> None:
 def _for_cpu(folder: Path, graph: Graph, description: Description, precision: str) -> Compiled:
     """The graph itself: ONNX Runtime compiles it for the processor it runs on. Listed as compiled on this one."""
     start = time.perf_counter()
+    graph, description = for_cpu(graph, description)
     graph.prune()
     write_onnx(folder / ENGINE_ONNX_FILE, graph, description)
     listed = _optimized_layers(folder / ENGINE_ONNX_FILE, precision)
     engine = _engine(graph, listed, len(listed), time.perf_counter() - start, "compiled by ONNX Runtime")
     return Compiled(engine, description.passes, {})
+
+
+def for_cpu(graph: Graph, description: Description) -> tuple[Graph, Description]:
+    """With the passes for ONNX Runtime, unless they were applied already or none were asked for."""
+    if not description.passes or description.passes[-len(CPU_PASSES) :] == tuple(CPU_PASSES):
+        return graph, description
+    return apply_cpu(graph), replace(description, passes=(*description.passes, *CPU_PASSES))
 
 
 def _optimized_layers(model: Path, precision: str) -> tuple[Layer, ...]:

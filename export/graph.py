@@ -51,7 +51,7 @@ class Graph:
         self.constants[free] = np.ascontiguousarray(value, dtype)
         return free
 
-    def ints(self, name: str, value: Sequence[int]) -> str:
+    def ints(self, name: str, value: npt.ArrayLike) -> str:
         """A shape or an axes list as a constant."""
         return self.constant(name, value, np.int64)
 

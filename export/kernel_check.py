@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,33 @@ Array = npt.NDArray[Any]
 RELATIVE_ERROR = 1e-5
 # The kernel is exact: it must give the twin's level, and FP16 the nearest step to it.
 PIXEL_ERROR = {np.dtype(np.float32): 1e-7, np.dtype(np.float16): 2.5e-4}
-SHAPES = ((1, 10, 784), (3, 10, 784), (2, 43, 3072), (1, 2, 1), (2, 7, 257))  # N, K, D
 F16, F32 = np.float16, np.float32
+
+
+class Shape(NamedTuple):
+    """Of `select_projection`."""
+
+    images: int
+    classes: int
+    size: int
+    shift: int = 0  # elements by which every image starts past a boundary of vectors
+
+    def __str__(self) -> str:
+        return f"{self.images}x{self.classes}x{self.size}" + (f" off by {self.shift}" if self.shift else "")
+
+
+SHAPES = (
+    Shape(1, 10, 784),
+    Shape(3, 10, 784),
+    Shape(3, 10, 784, shift=1),
+    Shape(2, 43, 3072),
+    Shape(1, 1000, 37, shift=3),
+    Shape(1, 2, 65_536),
+    Shape(1, 2, 1),
+    Shape(2, 7, 257, shift=5),
+)
+FRAME = (60, 90)  # height, width
+PITCH_PADDING = 7  # bytes between the rows of a frame: any pitch must do
 
 
 @dataclass(frozen=True)
@@ -45,10 +70,11 @@ def check_kernels(device: Device) -> list[KernelResult]:
 def _selections(device: Device, stream: Stream) -> Iterator[KernelResult]:
     """Every combination of storage types, then every shape in those that the pipeline uses."""
     types = list(itertools.product((F32, F16), (F32, F16), (F32, F16, np.uint8)))
-    for (n, k, d), (x_type, c_type, stored) in [
+    for shape, (x_type, c_type, stored) in [
         *((SHAPES[0], combination) for combination in types),
         *((shape, (F32, F16, F32)) for shape in SHAPES[1:]),
     ]:
+        n, k, d, _ = shape
         random = np.random.default_rng(n * k + d)
         x = random.random((n, d), F32).astype(x_type)
         c = random.random((n, k, d), F32).astype(c_type)
@@ -56,39 +82,43 @@ def _selections(device: Device, stream: Stream) -> Iterator[KernelResult]:
         c[0, k // 2, 0] = np.nan
         bias = random.random((n, k), F32)
         bias[:, -1] = bias[:, 0]
-        yield _selection(device, stream, x, c, bias, stored)
+        yield _selection(device, stream, shape, x, c, bias, stored)
 
 
-def _selection(device: Device, stream: Stream, x: Array, c: Array, bias: Array, stored: Any) -> KernelResult:
-    n, k, d = c.shape
+def _selection(
+    device: Device, stream: Stream, shape: Shape, x: Array, c: Array, bias: Array, stored: Any
+) -> KernelResult:
+    n, k, d, shift = shape
     want = oracle.select_projection(x, c, 0.1, bias, stored)
     outputs = [
         np.empty(s, t) for s, t in (((n, d), stored), ((n,), np.int64), ((n, k), F32), ((n, k), F32), ((n,), np.int32))
     ]
     launch = select_projection(n, k, d, x.dtype, c.dtype, stored)
-    buffers = [_uploaded(device, stream, array) for array in (x, c, bias, *outputs, np.zeros(n, np.uint32))]
-    ax, ac, ab, *written = (buffer.address for buffer in buffers)
+    images = [_uploaded(device, stream, array, shift) for array in (x, c, outputs[0])]
+    others = [_uploaded(device, stream, array) for array in (bias, *outputs[1:], np.zeros(n, np.uint32))]
+    (ax, ac, ap), (ab, *rest) = ([buffer.address for buffer in buffers] for buffers in (images, others))
     names = ("purified", "index", "rmse", "score", "flags", "arrivals")
-    addresses = dict(zip(names, written, strict=True))
+    addresses = dict(zip(names, (ap, *rest), strict=True))
     arguments = SelectProjectionArgs(ax, ac, ab, 0.1, **addresses, classes=k, size=d).values()
     device.kernels().launch(launch, arguments, stream)
-    for array, buffer in zip(outputs, buffers[3:], strict=False):
-        device.to_host(array, buffer.address, stream)
+    for name, array in zip(names, outputs, strict=False):
+        device.to_host(array, addresses[name], stream)
     stream.synchronize()
-    for buffer in buffers:
+    for buffer in (*images, *others):
         buffer.close()
     purified, index, rmse, score, flags = outputs
     exact: list[tuple[Array, Array]] = [(index, want.index), (flags, want.flags), (purified, want.purified)]
     same = all(np.array_equal(got, expected, equal_nan=got.dtype.kind == "f") for got, expected in exact)
     error = _bounded(max(_relative(rmse, want.rmse), _relative(score, want.score)))
-    return KernelResult(launch.entry, f"{n}x{k}x{d}", error, RELATIVE_ERROR, same and error <= RELATIVE_ERROR)
+    return KernelResult(launch.entry, str(shape), error, RELATIVE_ERROR, same and error <= RELATIVE_ERROR)
 
 
 def _preprocessings(device: Device, stream: Stream) -> Iterator[KernelResult]:
     random = np.random.default_rng(0)
     regions = np.array([(0, 0, 90, 60), (-7, 5, 40, 40), (50, 20, 20, 31), (80, 50, 30, 30)], np.int32)
     for layout in FORMATS:
-        shape = {"nv12": (90, 90), "gray8": (60, 90)}.get(layout, (60, 90, 3))
+        height, width = FRAME
+        shape = {"nv12": (height * 3 // 2, width), "gray8": FRAME}.get(layout, (*FRAME, 3))
         frame = random.integers(0, 256, shape, np.uint8)
         for channels in COLORS:
             for dtype in (F32, F16):
@@ -98,29 +128,50 @@ def _preprocessings(device: Device, stream: Stream) -> Iterator[KernelResult]:
 def _preprocessing(
     device: Device, stream: Stream, frame: Array, regions: Array, layout: str, channels: int, dtype: Any
 ) -> KernelResult:
-    side, rows = 28, 60
+    side, (rows, columns) = 28, FRAME
     want = oracle.preprocess(frame, [tuple(map(int, r)) for r in regions], layout, channels, side, side, dtype)
-    got = np.empty(want.shape, dtype)
-    pixels, boxes, image = (_uploaded(device, stream, array) for array in (frame, regions, got))
-    pitch = frame.strides[0]
+    split = oracle.split_phases(want)
+    got, got_split = np.empty(want.shape, dtype), np.empty(split.shape, dtype)
+    padded = np.pad(frame.reshape(len(frame), -1), ((0, 0), (0, PITCH_PADDING)))
+    pixels, boxes, image, phases = (_uploaded(device, stream, array) for array in (padded, regions, got, got_split))
+    pitch = padded.strides[0]
     chroma = pixels.address + rows * pitch if layout == "nv12" else 0
-    arguments = PreprocessArgs(
-        pixels.address, chroma, pitch, pitch if chroma else 0, 90, rows, boxes.address, image.address, 0, side, side
-    )
+    plane = (pixels.address, chroma, pitch, pitch if chroma else 0, columns, rows)
+    arguments = PreprocessArgs(*plane, boxes.address, image.address, phases.address, side, side)
     launch = preprocess(len(regions), layout, channels, side, side, dtype)
     device.kernels().launch(launch, arguments.values(), stream)
-    device.to_host(got, image.address, stream)
+    for array, buffer in ((got, image), (got_split, phases)):
+        device.to_host(array, buffer.address, stream)
     stream.synchronize()
-    for buffer in (pixels, boxes, image):
+    for buffer in (pixels, boxes, image, phases):
         buffer.close()
-    error, limit = _bounded(float(np.abs(got.astype(F32) - want.astype(F32)).max())), PIXEL_ERROR[np.dtype(dtype)]
+    error = _bounded(max(_absolute(got, want), _absolute(got_split, split)))
+    limit = PIXEL_ERROR[np.dtype(dtype)]
     return KernelResult(launch.entry, f"{len(regions)} regions", error, limit, error <= limit)
 
 
-def _uploaded(device: Device, stream: Stream, array: Array) -> Memory:
-    memory = device.allocate(array.nbytes)
-    device.to_device(memory.address, np.ascontiguousarray(array), stream)
-    return memory
+class Uploaded(NamedTuple):
+    """An array's copy on the device."""
+
+    memory: Memory
+    address: int
+
+    def close(self) -> None:
+        self.memory.close()
+
+
+def _uploaded(device: Device, stream: Stream, array: Array, shift: int = 0) -> Uploaded:
+    """`shift` elements past the start of an allocation."""
+    memory = device.allocate(array.nbytes + shift * array.itemsize)
+    address = memory.address + shift * array.itemsize
+    device.to_device(address, np.ascontiguousarray(array), stream)
+    return Uploaded(memory, address)
+
+
+def _absolute(got: Array, want: Array) -> float:
+    """Infinity where what was got is NaN."""
+    apart = np.abs(got.astype(F32) - want.astype(F32), where=~np.isnan(got), out=np.full(want.shape, np.inf, F32))
+    return float(apart.max())
 
 
 def _relative(got: Array, want: Array) -> float:

@@ -14,12 +14,14 @@ from export.kernel_check import check_kernels
 from puvae_rt.diagnosis.board import board_checks
 from puvae_rt.errors import ContractError
 from puvae_rt.kernels import binary
+from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.device import EMULATED, Device, open_device
 from puvae_rt.runtime.gpu.engine import GpuEngine
 from puvae_rt.runtime.gpu.loading import open_gpu_engine
 from puvae_rt.runtime.gpu.profile import Profile, profile
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
+from puvae_rt.runtime.pipeline import GpuPipeline
 from puvae_rt.runtime.results import Floats, Purified
 from puvae_rt.runtime.source import CPU, from_bundle
 
@@ -57,8 +59,9 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
     with engine.pipeline() as pipeline:
         sizes = sorted({1, max(manifest.options.batch)})
         batches = [images[:size] for size in sizes if size <= min(len(images), pipeline.max_batch)]
-        same = _graph_equals_plain(engine, images[:COMPARED])
-        profiles = [] if manifest.sigma > 0 else [profile(pipeline, b, RUNS[device.evidence]) for b in batches]
+        same = _graph_equals_plain(pipeline, images[:COMPARED])
+        runs = RUNS[device.evidence]
+        profiles = [profile(pipeline, batch, runs, _noise(pipeline, len(batch))) for batch in batches]
     return {
         "evidence": device.evidence,
         "device": _described(device),
@@ -99,23 +102,27 @@ def sanitizer_commands(folder: Path) -> list[str]:
     return [f"compute-sanitizer --tool {tool} --error-exitcode 1 {command}" for tool in SANITIZERS]
 
 
-def _graph_equals_plain(engine: GpuEngine, images: Floats) -> bool:
+def _graph_equals_plain(pipeline: GpuPipeline, images: Floats) -> bool:
     """Bit for bit: a replay runs the kernels that were captured, in their order."""
-    if engine.takes_noise:
-        return True  # both would need the same noise; batches without it show the same
-    with engine.pipeline() as pipeline:
-        step = pipeline.max_batch
-        for i in range(0, len(images), step):
-            batch = images[i : i + step]
-            pipeline.stage(batch)
-            plan = pipeline.plan_for_batch(len(batch))
-            plan.enqueue()
-            plain = pipeline.collect(len(batch)).purified
-            for _ in range(2):  # the first captures, the second replays
-                pipeline.forget()
-                if not _equal(plain, pipeline.run(batch).purified):
-                    return False
+    step = pipeline.max_batch
+    for i in range(0, len(images), step):
+        batch = images[i : i + step]
+        noise = _noise(pipeline, len(batch))
+        pipeline.stage(batch, noise)
+        pipeline.plan_for_batch(len(batch)).enqueue()
+        plain = pipeline.collect(len(batch)).purified
+        for _ in range(2):  # the first captures, the second replays
+            pipeline.forget()
+            if not _equal(plain, pipeline.run(batch, noise).purified):
+                return False
     return True
+
+
+def _noise(pipeline: GpuPipeline, count: int) -> Floats | None:
+    """The same at every call, for an engine that samples."""
+    if not pipeline.takes_noise:
+        return None
+    return np.random.default_rng(0).standard_normal((count, pipeline.classes, LATENT), dtype=np.float32)
 
 
 def _equal(a: Purified, b: Purified) -> bool:

@@ -14,8 +14,6 @@ from export.weights import Weights
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
 from puvae_rt.models.spec import DECODER_GRID, DILATION, KERNEL, LATENT, WIDTH, output_paddings
 
-_SAME = DILATION * (KERNEL // 2)
-
 
 def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True) -> Graph:
     """image [N,C,H,W] (and noise [N,K,32] when `sigma_eps` > 0) -> purified, label, rmse, score.
@@ -23,13 +21,13 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     Args:
         weights: of one PuVAE.
         sigma_eps: z = mu + sigma_eps * sigma * noise.
-        dense: multiply low-rank factors back into Table 1's FC1 and FC2; otherwise keep them as two layers.
+        dense: multiply low-rank factors back into Table 1's layers; otherwise keep them as two each.
     """
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
     copies = replicate(graph, IMAGE, classes, contract.shape, "copies")  # [N*K,C,H,W]
     labels = _labels(graph, classes)  # [N*K,K]
-    features = _trunk(graph, copies, weights)  # [N*K,F]
+    features = _trunk(graph, copies, weights, dense)  # [N*K,F]
     mu, sigma = _head(graph, features, labels, weights, dense)  # [N*K,32] each
     z = _sample(graph, mu, sigma, classes, sigma_eps) if sigma_eps > 0 else mu
     _decode(graph, z, labels, weights)
@@ -56,19 +54,25 @@ def _labels(graph: Graph, classes: int) -> str:
     return graph.reshape(graph.op("Expand", [eye, counts], "labels.spread"), (-1, classes), "labels")
 
 
-def _trunk(graph: Graph, image: str, weights: Weights) -> str:
+def _trunk(graph: Graph, image: str, weights: Weights, dense: bool) -> str:
     for i in range(3):
-        inputs = [image, *_parameters(graph, f"trunk.convs.{i}", weights)]
-        conv = graph.op(
-            "Conv",
-            inputs,
-            f"trunk.{i}.conv",
-            kernel_shape=[KERNEL] * 2,
-            dilations=[DILATION] * 2,
-            pads=[_SAME] * 4,
-        )
+        layer = f"trunk.convs.{i}"
+        if f"{layer}.weight" in weights.tensors or dense:
+            kernel = weights.dense(layer)
+        else:
+            image = _same_conv(graph, image, weights.tensors[f"{layer}.0.weight"], None, f"trunk.{i}.columns")
+            kernel = weights.tensors[f"{layer}.1.weight"]
+        conv = _same_conv(graph, image, kernel, weights.bias(layer), f"trunk.{i}.conv")
         image = graph.op("Relu", [conv], f"trunk.{i}")
     return graph.op("Flatten", [image], "features")
+
+
+def _same_conv(graph: Graph, image: str, kernel: Array, bias: Array | None, name: str) -> str:
+    """A dilated convolution whose zero padding keeps the image's size."""
+    size = list(kernel.shape[2:])
+    pads = [DILATION * (side // 2) for side in size] * 2
+    inputs = [image, *_weights(graph, kernel, bias, name)]
+    return graph.op("Conv", inputs, name, kernel_shape=size, dilations=[DILATION] * 2, pads=pads)
 
 
 def _head(graph: Graph, features: str, labels: str, weights: Weights, dense: bool) -> tuple[str, str]:
@@ -113,9 +117,10 @@ def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
     linear = _gemm(graph, joined, matrix, bias, "decoder.linear")
     image = graph.reshape(graph.op("Relu", [linear], "decoder.fc"), (-1, WIDTH, grid, grid), "decoder.grid")
     for i, padding in enumerate(output_paddings(contract.height)):
+        layer = f"deconvs.{i}"
         deconv = graph.op(
             "ConvTranspose",
-            [image, *_parameters(graph, f"deconvs.{i}", weights)],
+            [image, *_weights(graph, weights.dense(layer), weights.bias(layer), layer)],
             f"decoder.{i}.deconv",
             kernel_shape=[KERNEL] * 2,
             strides=[2, 2],
@@ -139,11 +144,10 @@ def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:
 
 
 def _gemm(graph: Graph, tensor: str, matrix: Array, bias: Array | None, name: str) -> str:
-    inputs = [tensor, graph.constant(f"{name}.weight", matrix)]
-    if bias is not None:
-        inputs.append(graph.constant(f"{name}.bias", bias))
-    return graph.op("Gemm", inputs, name, transB=1)
+    return graph.op("Gemm", [tensor, *_weights(graph, matrix, bias, name)], name, transB=1)
 
 
-def _parameters(graph: Graph, name: str, weights: Weights) -> list[str]:
-    return [graph.constant(f"{name}.{part}", weights.tensors[f"{name}.{part}"]) for part in ("weight", "bias")]
+def _weights(graph: Graph, weight: Array, bias: Array | None, name: str) -> list[str]:
+    """Stored as `name`.weight and, where there is one, `name`.bias."""
+    parts = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    return [graph.constant(f"{name}.{part}", value) for part, value in parts.items()]

@@ -69,7 +69,7 @@ def _from_onnx(path: Path, sigma: float) -> Source:
     graph, description = read_puvae(path)
     if description.sigma != sigma:
         raise BuildError(f"{path}: made for --sigma {description.sigma:g}, asked for {sigma:g}; give the checkpoint")
+    if description.passes:
+        return Source(description, graph, None, None, sha256_of(path), None)
     passes = exact_passes(description.score, sigma)
-    plain = None if description.passes else graph
-    exact = graph if plain is None else apply(graph, passes)
-    return Source(replace(description, passes=passes), exact, plain, None, sha256_of(path), None)
+    return Source(replace(description, passes=passes), apply(graph, passes), graph, None, sha256_of(path), None)

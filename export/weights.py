@@ -6,22 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from export.checkpoint import Array, Shapes, read_checkpoint
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
-from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH
+from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH, Ranks
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 from puvae_rt.runtime.manifest import sha256_of
 
 MAX_RANK = 4096
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Ranks of FC1's image half and of FC2 as products of thin matrices; None is Table 1's dense layer."""
-
-    fc1: int | None = None
-    fc2: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,13 +29,22 @@ class Weights:
     sha256: str
 
     def dense(self, layer: str) -> Array:
-        """[outputs, inputs] of a fully connected layer, low-rank factors multiplied back."""
+        """[outputs, inputs, ...] of a fully connected or a 7x7 layer, low-rank factors multiplied back."""
         if f"{layer}.weight" in self.tensors:
             return self.tensors[f"{layer}.weight"]
-        return self.tensors[f"{layer}.1.weight"] @ self.tensors[f"{layer}.0.weight"]
+        return product(self.tensors[f"{layer}.0.weight"], self.tensors[f"{layer}.1.weight"])
 
     def bias(self, layer: str) -> Array:
         return self.tensors[f"{layer}.bias" if f"{layer}.bias" in self.tensors else f"{layer}.1.bias"]
+
+
+def product(first: Array, second: Array) -> Array:
+    """The layer that equals `first` and then `second`, with nothing between: matrices [R,I] and [O,R], or kernels
+    [R,I,A,1] and [O,R,1,B] -> [O,I,A,B]."""
+    if first.ndim == 2:
+        return second @ first
+    merged: Array = np.einsum("rca,orb->ocab", first[..., 0], second[:, :, 0])
+    return merged
 
 
 def load_weights(path: Path) -> Weights:
@@ -63,7 +66,7 @@ def _describe(fields: Fields) -> Weights:
         classes=read_classes(fields),
         contract=contract,
         score=read_score(fields.child("score")),
-        ranks=Ranks(*(ranks.optional_integer(key, 1, MAX_RANK) for key in ("fc1", "fc2"))),
+        ranks=Ranks(*(ranks.optional_integer(key, 1, MAX_RANK) for key in Ranks._fields)),
         tensors={},
         sha256="",
     )
@@ -78,11 +81,8 @@ def expected_shapes(contract: ImageContract, classes: int, ranks: Ranks) -> Shap
     shapes |= _linear("fc2", HIDDEN, HIDDEN, ranks.fc2)
     shapes |= _linear("fc3", HIDDEN, 2 * LATENT, None)
     shapes |= _linear("decoder_fc", LATENT + classes, grid, None)
-    for i, (inputs, outputs) in enumerate(zip((contract.channels, WIDTH, WIDTH), 3 * (WIDTH,), strict=True)):
-        shapes |= {
-            f"trunk.convs.{i}.weight": (outputs, inputs, KERNEL, KERNEL),
-            f"trunk.convs.{i}.bias": (outputs,),
-        }
+    for i, rank in enumerate((None, ranks.trunk, ranks.trunk)):
+        shapes |= _convolution(f"trunk.convs.{i}", WIDTH if i else contract.channels, rank)
     for i, outputs in enumerate((WIDTH, WIDTH, contract.channels)):
         shapes |= {f"deconvs.{i}.weight": (WIDTH, outputs, KERNEL, KERNEL), f"deconvs.{i}.bias": (outputs,)}
     return shapes
@@ -95,4 +95,14 @@ def _linear(name: str, inputs: int, outputs: int, rank: int | None) -> Shapes:
         f"{name}.0.weight": (rank, inputs),
         f"{name}.1.weight": (outputs, rank),
         f"{name}.1.bias": (outputs,),
+    }
+
+
+def _convolution(name: str, inputs: int, rank: int | None) -> Shapes:
+    if rank is None:
+        return {f"{name}.weight": (WIDTH, inputs, KERNEL, KERNEL), f"{name}.bias": (WIDTH,)}
+    return {
+        f"{name}.0.weight": (rank, inputs, KERNEL, 1),
+        f"{name}.1.weight": (WIDTH, rank, 1, KERNEL),
+        f"{name}.1.bias": (WIDTH,),
     }

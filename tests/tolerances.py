@@ -43,3 +43,6 @@ HALF_NETWORK = 5e-3
 HALF_AGREEMENT = 0.998
 # The same after a resize whose rounding differs by one level in some pixels.
 RESIZED_NETWORK = 2e-2
+
+# Low rank, all directions but the least of 224: what the least one carries of activations of order one.
+LAST_DIRECTION_ATOL = 1e-3

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, WIDTH, output_paddings
+from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, WIDTH, Ranks, output_paddings
 
 
 class Posterior(NamedTuple):
@@ -33,10 +33,10 @@ class DilatedTrunk(nn.Module):
     [N,C,H,W] -> [4N,C,H/2,W/2] once, convolutions with padding 3, and back is the same function, twice as fast.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, rank: int | None = None) -> None:
         super().__init__()
-        ins = (channels, WIDTH, WIDTH)
-        self.convs = nn.ModuleList(nn.Conv2d(c, WIDTH, KERNEL, padding=KERNEL // 2) for c in ins)
+        ins, ranks = (channels, WIDTH, WIDTH), (None, rank, rank)  # the first has too few inputs to gain by a rank
+        self.convs = nn.ModuleList(convolution(c, r) for c, r in zip(ins, ranks, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[2:]
@@ -60,11 +60,13 @@ def merge_phases(x: Tensor, h: int, w: int) -> Tensor:
     return phases.reshape(-1, c, h, w)
 
 
-class Ranks(NamedTuple):
-    """Ranks of the two large fully connected layers as products of thin matrices; None is Table 1's dense one."""
-
-    fc1: int | None = None  # of the image half of FC1
-    fc2: int | None = None
+def convolution(inputs: int, rank: int | None) -> nn.Module:
+    """A 7x7 convolution to WIDTH channels with padding 3, dense or a 7x1 to `rank` channels and a 1x7 behind it."""
+    half = KERNEL // 2
+    if rank is None:
+        return nn.Conv2d(inputs, WIDTH, KERNEL, padding=half)
+    columns = nn.Conv2d(inputs, rank, (KERNEL, 1), padding=(half, 0), bias=False)
+    return nn.Sequential(columns, nn.Conv2d(rank, WIDTH, (1, KERNEL), padding=(0, half)))
 
 
 def linear(inputs: int, outputs: int, rank: int | None) -> nn.Module:
@@ -80,14 +82,14 @@ class PuVAE(nn.Module):
     Args:
         contract: channels, height, width of the images, values in [0, 1].
         classes: K, the number of classes (>= 2).
-        ranks: of FC1 and FC2; dense by default.
+        ranks: of FC1, FC2 and the trunk; dense by default.
     """
 
     def __init__(self, contract: ImageContract, classes: int, ranks: Ranks = Ranks()) -> None:
         super().__init__()
         self.contract, self.classes, self.ranks = contract, classes, ranks
         features = WIDTH * contract.height * contract.width
-        self.trunk: nn.Module = DilatedTrunk(contract.channels)
+        self.trunk: nn.Module = DilatedTrunk(contract.channels, ranks.trunk)
         self.fc1_image = linear(features, HIDDEN, ranks.fc1)
         self.fc1_label = nn.Linear(classes, HIDDEN, bias=False)
         self.fc2 = linear(HIDDEN, HIDDEN, ranks.fc2)

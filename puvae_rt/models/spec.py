@@ -20,6 +20,14 @@ def output_paddings(side: int) -> tuple[int, int, int]:
     return (0, 1, 1) if side == 28 else (1, 1, 1)
 
 
+class Ranks(NamedTuple):
+    """Ranks of the layers that may be products of two thin ones; None is Table 1's dense layer."""
+
+    fc1: int | None = None  # of the image half of FC1
+    fc2: int | None = None
+    trunk: int | None = None  # of the second and third convolution: 7x1 to that many channels, then 1x7
+
+
 class Conv(NamedTuple):
     channels: int
     kernel: int

@@ -15,8 +15,8 @@ from puvae_rt.errors import CheckpointError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.gan import Generator
 from puvae_rt.models.magnet import reformer
-from puvae_rt.models.puvae import PuVAE, Ranks
-from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 FORMAT = 1

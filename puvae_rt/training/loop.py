@@ -47,6 +47,11 @@ class Task(Protocol):
     def after_backward(self) -> None: ...
 
 
+def channels_last(module: nn.Module) -> nn.Module:
+    """Its weights in the memory order in which a CPU convolves fastest: a fifth off a step. In place."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def learning_rate(step: int, total: int, peak: float) -> float:
     warm = max(1, int(WARM_UP * total))
     if step < warm:
@@ -78,7 +83,7 @@ def fit(
             f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images (--batch)"
         )
     identity = identity | {"schedule": asdict(schedule)}
-    task.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
+    channels_last(task.module)
     optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, betas=adam.betas, fused=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)

@@ -24,14 +24,12 @@ from puvae_rt.command import run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
-from puvae_rt.models.puvae import PuVAE, Ranks
-from puvae_rt.models.spec import HIDDEN
-from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
-from puvae_rt.robustness.radii import radii_of
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
-from puvae_rt.training.selection import score_accuracies
+from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.tasks import PuvaeTask
 
 PICTURES = 8  # images of which a trial shows its projection
@@ -62,29 +60,6 @@ class Proxy(PuVAE):
         super().__init__(contract, classes, Ranks(1, None))
         self.trunk = nn.Flatten()
         self.fc1_image = nn.Linear(contract.pixels, HIDDEN)
-
-
-def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Clean, noisy and attacked validation images by name, and their labels."""
-    x, y = (torch.from_numpy(part) for part in dataset.validation.batch(slice(0, images)))
-    generator = torch.Generator().manual_seed(seed)
-    epsilon = radii_of(dataset.contract).epsilon
-    targets = random_targets(y, len(dataset.classes), generator)
-    noise = torch.randn(x.shape, generator=generator).sign()
-    return {
-        "clean": x,
-        "noise": (x + epsilon * noise).clamp(0, 1),
-        "fgsm": fgsm(source, x, targets, epsilon, targeted=True),
-        "ifgsm": ifgsm(source, x, targets, epsilon, targeted=True),
-    }, y
-
-
-def accuracies(
-    model: PuVAE, inputs: dict[str, Tensor], labels: Tensor, scores: dict[str, Score]
-) -> dict[str, dict[str, float]]:
-    """Share of images whose projection of the right class is chosen, by score and kind of input."""
-    by_kind = {kind: score_accuracies(model, x, labels, list(scores.values())) for kind, x in inputs.items()}
-    return {name: {kind: by_kind[kind][place] for kind in inputs} for place, name in enumerate(scores)}
 
 
 def run_trial(
@@ -175,12 +150,10 @@ def draw(path: Path, originals: Tensor) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Accuracy of the chosen class, %, for each trial and score."""
-    lines = ["| trial | score | clean | noise | FGSM on M_s | iFGSM on M_s |", "| --- | --- | --- | --- | --- | --- |"]
-    for row in rows:
-        for score, accuracy in row["accuracy"].items():
-            cells = " | ".join(f"{100 * accuracy[kind]:.1f}" for kind in ("clean", "noise", "fgsm", "ifgsm"))
-            lines.append(f"| {row['trial']} | {score} | {cells} |")
-    return "\n".join(lines)
+    return accuracy_table(
+        "trial | score",
+        ((f"{row['trial']} | {score}", found) for row in rows for score, found in row["accuracy"].items()),
+    )
 
 
 def parser() -> argparse.ArgumentParser:

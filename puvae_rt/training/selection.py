@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
 from puvae_rt.contract import Score
-from puvae_rt.data import Split
+from puvae_rt.data import Dataset, Split
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
+from puvae_rt.robustness.radii import radii_of
 from puvae_rt.training.losses import dead_zone_sse
 
 CHUNK = 250  # images at a time
@@ -79,3 +81,35 @@ def accuracy(model: nn.Module, split: Split) -> float:
     images, labels = split.batch(slice(None))
     logits = torch.cat([model(part) for part in torch.split(torch.from_numpy(images), CHUNK)])
     return float((logits.argmax(dim=1).numpy() == labels).mean())
+
+
+def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Clean, noisy and attacked validation images by name, and their labels."""
+    x, y = (torch.from_numpy(part) for part in dataset.validation.batch(slice(0, images)))
+    generator = torch.Generator().manual_seed(seed)
+    epsilon = radii_of(dataset.contract).epsilon
+    targets = random_targets(y, len(dataset.classes), generator)
+    noise = torch.randn(x.shape, generator=generator).sign()
+    return {
+        "clean": x,
+        "noise": (x + epsilon * noise).clamp(0, 1),
+        "fgsm": fgsm(source, x, targets, epsilon, targeted=True),
+        "ifgsm": ifgsm(source, x, targets, epsilon, targeted=True),
+    }, y
+
+
+def accuracies(
+    model: PuVAE, inputs: dict[str, Tensor], labels: Tensor, scores: dict[str, Score]
+) -> dict[str, dict[str, float]]:
+    """Share of images whose projection of the right class is chosen, by score and kind of input."""
+    by_kind = {kind: score_accuracies(model, x, labels, list(scores.values())) for kind, x in inputs.items()}
+    return {name: {kind: by_kind[kind][place] for kind in inputs} for place, name in enumerate(scores)}
+
+
+def accuracy_table(first: str, rows: Iterable[tuple[str, dict[str, float]]]) -> str:
+    """Rows (name, accuracy by kind of input) in %, as Markdown; `first` heads the names."""
+    lines = [f"| {first} | clean | noise | FGSM on M_s | iFGSM on M_s |", f"|{' --- |' * (first.count('|') + 5)}"]
+    for name, accuracy in rows:
+        cells = " | ".join(f"{100 * accuracy[kind]:.1f}" for kind in ("clean", "noise", "fgsm", "ifgsm"))
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)

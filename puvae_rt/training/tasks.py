@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
-from puvae_rt.training.loop import Metrics
+from puvae_rt.training.loop import Metrics, channels_last
 from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
 
@@ -34,7 +34,7 @@ class PuvaeTask:
 
     def __init__(self, module: PuVAE, source: nn.Module, recipe: Recipe) -> None:
         self.module, self.recipe = module, recipe
-        self.source = source.eval().requires_grad_(False)
+        self.source = channels_last(source.eval().requires_grad_(False))
         self.state: dict[str, Tensor] = {}
         self._input = torch.empty(0)
 

@@ -8,8 +8,9 @@ import torch
 from calib.low_rank import factor
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
-from puvae_rt.models.puvae import PuVAE, Ranks
-from tests.tolerances import EXACT_ATOL
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
+from tests.tolerances import EXACT_ATOL, LAST_DIRECTION_ATOL
 
 SHAPE = ImageContract(1, 28, 28)
 
@@ -39,16 +40,39 @@ def test_a_smaller_rank_keeps_the_leading_directions(model: PuVAE) -> None:
     assert errors[0] > errors[1] > errors[2]
 
 
+def test_the_trunk_of_full_rank_changes_nothing(model: PuVAE) -> None:
+    """223 of 224 directions: what is missing is the least of them."""
+    images = torch.rand(6, *SHAPE.shape)
+    thin = factor(model, images, Ranks(trunk=223))
+    torch.testing.assert_close(thin.trunk(images), model.trunk(images), atol=LAST_DIRECTION_ATOL, rtol=0)
+
+
+def test_a_smaller_rank_of_the_trunk_keeps_the_leading_directions(model: PuVAE) -> None:
+    images = torch.rand(6, *SHAPE.shape)
+    errors = [
+        (factor(model, images, Ranks(trunk=rank)).trunk(images) - model.trunk(images)).square().mean().item()
+        for rank in (2, 16, 96)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+
+
 def test_the_rest_of_the_network_is_kept(model: PuVAE) -> None:
     thin = factor(model, torch.rand(8, *SHAPE.shape), Ranks(4, 4))
     for name, value in model.state_dict().items():
-        if not name.startswith(("fc1_image", "fc2")):
+        if not name.startswith(("fc1_image", "fc2")):  # the trunk stays dense too
             assert torch.equal(value, thin.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("ranks", [Ranks(None, 4), Ranks(4, 0), Ranks(1024, 4)])
-def test_impossible_ranks_are_refused_with_the_flag_to_change(model: PuVAE, ranks: Ranks) -> None:
-    with pytest.raises(ContractError, match=r"expected 1 to 1023 \(--fc"):
+@pytest.mark.parametrize(
+    "ranks, message",
+    [
+        (Ranks(4, 0), r"fc2: got 0, expected 1 to 1023 \(--fc2"),
+        (Ranks(1024, 4), r"expected 1 to 1023 \(--fc1"),
+        (Ranks(4, 4, 224), r"expected 1 to 223 \(--trunk"),
+    ],
+)
+def test_impossible_ranks_are_refused_with_the_flag_to_change(model: PuVAE, ranks: Ranks, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
         factor(model, torch.rand(4, *SHAPE.shape), ranks)
 
 

@@ -12,7 +12,8 @@ from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.models.gan import Generator
 from puvae_rt.models.magnet import reformer
-from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
 from puvae_rt.training.artefacts import GENERATOR, REFORMER, save_network, save_puvae
 from puvae_rt.training.recipes import Schedule
 from puvae_rt.training.stages import Stage, train_classifier

@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 from export import assets
 from export.classifier import ClassifierWeights, expected_shapes
 from export.samples import CLEAN, Samples
-from export.weights import Ranks, Weights
+from export.weights import Weights
 from puvae_rt.contract import Score
+from puvae_rt.models.spec import Ranks
 from tests.export.toy import GRAY, header, random_weights, save_weights
 
 NAME, CLASSES = "toy", 3

@@ -13,7 +13,7 @@ from export.samples import Samples, save_samples
 from puvae_rt.contract import REFERENCE_FILE
 from puvae_rt.kernels.shim import Shim
 from puvae_rt.runtime.gpu.plan import Plan
-from puvae_rt.runtime.manifest import sha256_of
+from puvae_rt.runtime.manifest import Manifest, sha256_of
 from tests.runtime import toy
 from tests.runtime.gpu.bundles import save_gpu_bundle
 
@@ -61,7 +61,8 @@ def test_the_report_holds_all_that_a_gpu_is_asked(bundle: Path, samples: Path, t
     assert report["quality"]["built"]["agreement/clean"] == 1.0
     device = report["device"]
     assert {case["kernel"].partition("_")[0] for case in device["kernels"]["cases"]} == {"select", "preprocess"}
-    assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 4 + 16
+    assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 7 + 16
+    assert {"1x1000x37 off by 3", "1x2x65536"} <= {case["case"] for case in device["kernels"]["cases"]}
     assert device["graph"] == {"captured": True, "equals_plain_calls": True}
     assert [latency["batch"] for latency in device["latency"]] == [1, 2]
     for latency in device["latency"]:
@@ -98,6 +99,18 @@ def test_a_graph_that_differs_from_plain_calls_fails(
     code, report = run(bundle, samples, tmp_path / "report.json")
     assert code == 1
     assert not report["device"]["graph"]["equals_plain_calls"]
+
+
+def test_an_engine_that_samples_is_compared_and_timed_too(tmp_path: Path, no_kernels) -> None:
+    folder = save_gpu_bundle(tmp_path / "sampling", batch=(1, 2), sampling=True)
+    manifest, images = Manifest.read(folder), np.zeros((4, *toy.GRAY.shape), np.float32)
+    with on_device.opened(folder, manifest, "emulated") as (device, engine):
+        section = on_device.report(folder, manifest, device, engine, images)
+        assert section["graph"] == {"captured": True, "equals_plain_calls": True}
+        assert [latency["batch"] for latency in section["latency"]] == [1, 2]
+        with engine.pipeline() as pipeline, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Plan, "run", lambda self, arguments=None: None)
+            assert not on_device._graph_equals_plain(pipeline, images)
 
 
 def test_a_worse_engine_fails(samples: Path, tmp_path: Path, no_kernels, capsys) -> None:

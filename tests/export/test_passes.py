@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from export.cost import macs_per_image
 from export.graph import Graph
 from export.passes import EXACT, EXACT_TOLERANCE, apply, exact_passes
+from export.passes.cpu import apply_cpu
 from export.passes.gpu import apply_gpu, gpu_passes
 from export.reference import straightforward
 from export.selection import stop_at_candidates
-from export.weights import Ranks, Weights
+from export.weights import Weights
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
+from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, Feeds, feeds, head, random_weights, run
 from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE
 
@@ -57,12 +59,14 @@ def test_the_promise_is_what_is_tested() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
-@pytest.mark.parametrize("gpu", [False, True], ids=["exact", "gpu"])
+@pytest.mark.parametrize("ending", ["exact", "cpu", "gpu"])
 @pytest.mark.parametrize("model", MODELS)
-def test_all_passes_together(model: str, gpu: bool, batch: int) -> None:
+def test_all_passes_together(model: str, ending: str, batch: int) -> None:
     graph, images, answer = reference(model)
     passed = apply(graph, exact_passes(Score(), 0.0))
-    if gpu:
+    if ending == "cpu":
+        passed = apply_cpu(passed)
+    if ending == "gpu":
         passed = apply_gpu(passed, gpu_passes(Score(), 0.0))
     got = run(passed, head(images, batch))
     assert got["candidates"].shape[0] == batch
@@ -78,7 +82,9 @@ def test_all_passes_together(model: str, gpu: bool, batch: int) -> None:
     batch=st.integers(1, 3),
     sigma=st.sampled_from([0.0, 0.1]),
     score=st.sampled_from([Score(), Score(kl_weight=0.3)]),
-    ranks=st.builds(Ranks, fc1=st.integers(1, 12), fc2=st.none() | st.integers(1, 12)),
+    ranks=st.builds(
+        Ranks, fc1=st.integers(1, 12), fc2=st.none() | st.integers(1, 12), trunk=st.none() | st.integers(1, 40)
+    ),
     seed=st.integers(0, 1000),
     data=st.data(),
 )
@@ -98,11 +104,13 @@ def test_after_each_pass(
     count = data.draw(st.integers(1, len(exact) + len(gpu)), "passes")
     passed = apply_gpu(apply(graph, exact[:count]), gpu[: max(count - len(exact), 0)])
     given_ = feeds(weights, batch, sigma, seed)
-    assert_same(run(passed, given_), run(graph, given_))
+    answer = run(graph, given_)
+    assert_same(run(passed, given_), answer)
+    assert_same(run(apply_cpu(apply(graph, exact)), given_), answer)
 
 
 def test_low_rank_is_multiplied_back() -> None:
-    weights = random_weights(GRAY, 2, Ranks(fc1=8, fc2=4))
+    weights = random_weights(GRAY, 2, Ranks(fc1=8, fc2=4, trunk=6))
     factored, dense = candidates_graph(weights), candidates_graph(weights, dense=True)
     images = feeds(weights, 2)
     want = run(factored, images)
@@ -111,6 +119,22 @@ def test_low_rank_is_multiplied_back() -> None:
     shapes = {value.shape for value in dense.constants.values()}
     assert {(1024, 32 * 28 * 28 + 2), (1024, 1024)} <= shapes  # Table 1's FC1 (with its label columns) and FC2
     assert (8, 32 * 28 * 28) not in shapes
+    assert [dense.value(node.input[1]).shape[2:] for node in dense.of_type("Conv")] == [(7, 7)] * 3
+
+
+@pytest.mark.parametrize("contract", [GRAY, COLOR], ids=["gray", "color"])
+def test_on_a_cpu_no_transposed_convolution_is_left(contract: ImageContract) -> None:
+    graph = apply_cpu(apply(candidates_graph(random_weights(contract)), exact_passes(Score(), 0.0)))
+    assert not graph.of_type("ConvTranspose")
+    with pytest.raises(BuildError, match=r"pass first_deconv_as_gemm: found no transposed convolutions"):
+        apply_cpu(graph)
+
+
+def test_a_gpu_gets_one_convolution_for_two() -> None:
+    """Launches, not products, are what a single frame costs there."""
+    exact = apply(candidates_graph(random_weights(ranks=Ranks(8, 8, trunk=6))), exact_passes(Score(), 0.0))
+    assert len(exact.of_type("Conv")) == 5
+    assert len(apply_gpu(exact, ("merge_convolutions",)).of_type("Conv")) == 3
 
 
 def test_the_trunk_runs_once_per_image() -> None:

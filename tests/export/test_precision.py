@@ -8,9 +8,9 @@ from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
 from export.reference import straightforward
 from export.selection import stop_at_candidates
-from export.weights import Ranks
 from puvae_rt.contract import Score
 from puvae_rt.errors import BuildError
+from puvae_rt.models.spec import Ranks
 from tests.export.toy import GRAY, feeds, random_weights, run
 from tests.tolerances import FP16_ATOL
 

@@ -16,9 +16,9 @@ from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
 from export.reference import straightforward
 from export.selection import stop_at_candidates
-from export.weights import Ranks
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
+from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, random_weights
 
 MOST_KERNELS = 12  # a frame, at batch 1

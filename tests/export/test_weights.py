@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 
 from export.reference import straightforward
 from export.selection import stop_at_candidates
-from export.weights import Ranks, load_weights
+from export.weights import load_weights
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, Split
 from puvae_rt.errors import BuildError
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.models.puvae import Ranks as TorchRanks
+from puvae_rt.models.spec import Ranks
 from puvae_rt.training.artefacts import save_puvae
 from tests.export.toy import COLOR, GRAY, feeds, header, random_weights, run, save_weights
 from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE
@@ -33,7 +33,7 @@ def dataset(classes: int) -> Dataset:
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_the_exported_network_is_the_trained_one(tmp_path: Path, sigma: float) -> None:
     torch.manual_seed(0)
-    model = PuVAE(COLOR, 4, TorchRanks(fc1=8)).eval()
+    model = PuVAE(COLOR, 4, Ranks(fc1=8)).eval()
     save_puvae(tmp_path / "puvae.safetensors", model, dataset(4), SCORE, {"recipe": {"name": "x"}})
     weights = load_weights(tmp_path / "puvae.safetensors")
     assert (weights.model, weights.classes[3], weights.contract) == ("signs", "sign 3", COLOR)

@@ -11,9 +11,9 @@ import onnxruntime as ort
 from safetensors.numpy import save_file
 
 from export.graph import Graph
-from export.weights import Ranks, Weights, expected_shapes
+from export.weights import Weights, expected_shapes
 from puvae_rt.contract import IMAGE, NOISE, ImageContract, Score
-from puvae_rt.models.spec import LATENT
+from puvae_rt.models.spec import LATENT, Ranks
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 THIN = Ranks(fc1=8)  # keeps the tests fast; what the shipped model has, in small
@@ -49,7 +49,7 @@ def header(weights: Weights, **changes: object) -> dict[str, str]:
         "classes": weights.classes,
         "contract": asdict(weights.contract) | {"range": [0, 1]},
         "score": asdict(weights.score),
-        "ranks": asdict(weights.ranks),
+        "ranks": weights.ranks._asdict(),
     }
     return {"puvae": json.dumps(document | changes)}
 

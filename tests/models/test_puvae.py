@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.models.classifiers import classifier
-from puvae_rt.models.puvae import PuVAE, Ranks, merge_phases, split_phases
-from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.models.puvae import PuVAE, merge_phases, split_phases
+from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from tests.tolerances import EXACT_ATOL
 
 SHAPES = [pytest.param(ImageContract(1, 28, 28), id="mnist"), pytest.param(ImageContract(3, 32, 32), id="cifar10")]

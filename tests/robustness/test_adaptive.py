@@ -11,7 +11,8 @@ from torch import Tensor
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import ContractError, TargetUnavailableError
-from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
 from puvae_rt.robustness import toolbox
 from puvae_rt.robustness.adaptive import (
     Pgd,

@@ -9,7 +9,8 @@ from torch.nn.functional import relu
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
-from puvae_rt.models.puvae import PuVAE, Ranks, split_phases
+from puvae_rt.models.puvae import PuVAE, split_phases
+from puvae_rt.models.spec import Ranks
 from puvae_rt.training.initialisation import THRESHOLDS, start_from_thresholds
 from tests.tolerances import EXACT_ATOL
 

@@ -12,7 +12,8 @@ from puvae_rt.contract import ImageContract
 from puvae_rt.data import Split
 from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.classifiers import classifier
-from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, Schedule
 from puvae_rt.training.tasks import PuvaeTask

@@ -13,11 +13,13 @@ from export.passes.gpu.carry import carry_labels
 from export.passes.gpu.channels_last import channels_last_decoder, channels_last_features
 from export.passes.gpu.grid import decoder_as_deconv
 from export.passes.gpu.linear import merge_linear, tile_classes
+from export.passes.gpu.merge_convs import merge_convolutions
 from export.passes.gpu.pad import pad_channels
 from export.passes.gpu.rows import unroll_last_deconv
 from puvae_rt.contract import Score
 
 GPU: dict[str, Pass] = {
+    "merge_convolutions": merge_convolutions,
     "pad_channels": pad_channels,
     "channels_last_features": channels_last_features,
     "merge_linear": merge_linear,

@@ -14,7 +14,8 @@ from torch import Tensor
 from puvae_rt import Purifier
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import ContractError
-from puvae_rt.models.puvae import PuVAE, Ranks
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
 from puvae_rt.robustness.defences import puvae as defence
 from puvae_rt.robustness.defences.magnet import MagNet
 from puvae_rt.robustness.defences.puvae import DeployedPuvae, Puvae, RefinedPuvae, Refinement
