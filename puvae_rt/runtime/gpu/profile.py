@@ -59,14 +59,14 @@ class Profile:
         }
 
 
-def profile(pipeline: GpuPipeline, images: Floats, runs: int) -> Profile:
+def profile(pipeline: GpuPipeline, images: Floats, runs: int, noise: Floats | None = None) -> Profile:
     """Calls `pipeline` with one batch, `runs` times for the parts and as often for the whole."""
     for _ in range(WARM_UP):
-        pipeline.run(images)
-    pipeline.stage(images)
+        pipeline.run(images, noise)
+    pipeline.stage(images, noise)
     plan = pipeline.plan_for_batch(len(images))
     parts = [_parts(pipeline, plan) for _ in range(runs)]
-    gpu, enqueue, call = zip(*(_whole(pipeline, plan, images) for _ in range(runs)), strict=True)
+    gpu, enqueue, call = zip(*(_whole(pipeline, plan, images, noise) for _ in range(runs)), strict=True)
     return Profile(
         batch=len(images),
         runs=runs,
@@ -94,11 +94,11 @@ def _parts(pipeline: GpuPipeline, plan: Plan) -> dict[str, float]:
     return {name: end.elapsed_ms(start) for name, start, end in zip(work, marks, marks[1:], strict=False)}
 
 
-def _whole(pipeline: GpuPipeline, plan: Plan, images: Floats) -> tuple[float, float, float]:
+def _whole(pipeline: GpuPipeline, plan: Plan, images: Floats, noise: Floats | None) -> tuple[float, float, float]:
     """GPU, enqueue and call."""
     with pipeline.device.event(timed=True) as start, pipeline.device.event(timed=True) as end:
         begin = time.perf_counter()
-        pipeline.stage(images)
+        pipeline.stage(images, noise)
         start.record(pipeline.stream)
         before = time.perf_counter()
         plan.run()
