@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.kernel_check import check_kernels
+from puvae_rt import __version__
 from puvae_rt.diagnosis.board import board_checks
 from puvae_rt.errors import ContractError
 from puvae_rt.kernels import binary
@@ -28,6 +30,7 @@ from puvae_rt.runtime.source import CPU, from_bundle
 GPU = "gpu"
 COMPARED = 32  # images of the graph against plain calls
 RUNS = {"measured": 1000, "emulated": 3}  # of a latency; an emulated one shows that it is taken, and no more
+IDENTITY = ("model", "target", "precision", "passes", "sigma", "source_sha256", "tools")  # of the bundle
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
@@ -64,6 +67,8 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
         profiles = [profile(pipeline, batch, runs, _noise(pipeline, len(batch))) for batch in batches]
     return {
         "evidence": device.evidence,
+        "software": {"python": platform.python_version(), "system": platform.platform(), "puvae_rt": __version__},
+        "built": {name: getattr(manifest, name) for name in IDENTITY},
         "device": _described(device),
         "board": {check.name: check.found for check in board_checks()},
         "kernels": {"passed": all(k.passed for k in kernels), "cases": [asdict(k) for k in kernels]},

@@ -31,7 +31,8 @@ from puvae_rt.runtime.ort import Classifier
 from puvae_rt.runtime.source import CPU
 
 DEVICE_HELP = (
-    "what runs the engine: a GPU adds kernels, graph replay and latency to the report; emulated tries their logic "
+    f"what runs the engine: {CPU}, {on_device.GPU} (the first one), {', '.join(LAYERS)}, or a layer with its GPU's "
+    "number (cuda:1); a GPU adds kernels, graph replay and latency to the report, emulated tries their logic "
     "(default: %(default)s)"
 )
 # The straightforward graph is seven times as much work; a tenth of the images keeps its gate under half a minute.
@@ -107,10 +108,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", type=Path, help="a folder that export.build wrote")
     p.add_argument("--samples", type=Path, help="test images, .npz (default: those shipped with the bundle's model)")
     p.add_argument("--images", type=int, help="use the first so many of each set (default: all)")
-    p.add_argument("--device", choices=(CPU, on_device.GPU, *LAYERS), default=CPU, help=DEVICE_HELP)
+    p.add_argument("--device", type=device_name, default=CPU, metavar="DEVICE", help=DEVICE_HELP)
     p.add_argument("--report", type=Path, help="write the report, to be attached to an issue, to this file")
     p.add_argument("--json", action="store_true", help="print the report as JSON")
     return p
+
+
+def device_name(text: str) -> str:
+    layer, _, number = text.partition(":")
+    if text in (CPU, on_device.GPU) or (layer in LAYERS and (number.isdecimal() or text == layer)):
+        return text
+    names = ", ".join((CPU, on_device.GPU, *LAYERS))
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected one of {names}, a layer with a number as in cuda:1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -64,6 +64,7 @@ def test_the_report_holds_all_that_a_gpu_is_asked(bundle: Path, samples: Path, t
     assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 7 + 16
     assert {"1x1000x37 off by 3", "1x2x65536"} <= {case["case"] for case in device["kernels"]["cases"]}
     assert device["graph"] == {"captured": True, "equals_plain_calls": True}
+    assert device["built"]["tools"] == {"tensorrt_rtx": "1.0"} and device["software"]["puvae_rt"]
     assert [latency["batch"] for latency in device["latency"]] == [1, 2]
     for latency in device["latency"]:
         assert list(latency["parts"]) == ["upload", "engine", "select", "classifier", "download"]
@@ -124,6 +125,18 @@ def test_a_cpu_bundle_is_refused(samples: Path, tmp_path: Path, capsys) -> None:
     bundle = toy.save_bundle(tmp_path / "cpu")
     assert run(bundle, samples, tmp_path / "report.json")[0] == 2
     assert "built for the CPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "cuda", "cuda:1", "pycuda:0", "emulated:7"])
+def test_a_device_may_have_a_number(name: str) -> None:
+    assert verify.parser().parse_args(["bundle", "--device", name]).device == name
+
+
+@pytest.mark.parametrize("name", ["vulkan", "cuda:", "cuda:x", "gpu:1", "cpu:0", ""])
+def test_other_devices_are_refused(name: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        verify.parser().parse_args(["bundle", "--device", name])
+    assert "expected one of cpu, gpu, cuda, pycuda, emulated" in capsys.readouterr().err
 
 
 def test_without_a_gpu_it_says_so(bundle: Path, samples: Path, capsys) -> None:
