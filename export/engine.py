@@ -58,7 +58,10 @@ def compile_engine(
     if target == CPU:
         return _for_cpu(folder, graph, description, precision)
     if any(name in description.passes for name in CPU_PASSES):
-        raise BuildError(f"--target {target}: the .onnx was made for the CPU; give the checkpoint or a shipped name")
+        raise BuildError(
+            f"--target {target}: the .onnx was made for the CPU; give the reference.onnx of its bundle, the checkpoint "
+            "or a shipped model's name"
+        )
     ending = stop_at_candidates(graph, description.contract, description.score, len(description.classes))
     extra = gpu_passes(description.score, description.sigma) if description.passes else ()
     reshaped = apply_gpu(ending, extra)

@@ -55,7 +55,8 @@ def test_a_bundle_is_complete_and_runs(settings: Settings, packed: Path) -> None
     assert manifest.files.keys() == {"reference.onnx", "engine.onnx", "classifier.onnx"}
     assert {path.name for path in folder.iterdir()} == {*manifest.files, "manifest.json"}
     assert (manifest.target, manifest.precision, manifest.sigma) == ("cpu", "fp32", 0.0)
-    assert manifest.passes == ("hoist", "fold_labels", "dilation_to_batch", "drop_sigma")
+    exact = ("hoist", "fold_labels", "dilation_to_batch", "drop_sigma")
+    assert manifest.passes == (*exact, "first_deconv_as_gemm", "deconvs_in_phases")
     assert manifest.source_sha256 == manifest_sha(packed)
     assert {"python", "puvae_rt", "onnx", "onnxruntime"} <= manifest.tools.keys()
     assert manifest.engine.kernels_per_frame == len(manifest.engine.layers) > 0
@@ -150,6 +151,8 @@ def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path)
     from_onnx = replace(settings, model=str(packed / "puvae.onnx"), samples=packed / "samples.npz")
     with pytest.raises(BuildError, match=r"--passes none: the .onnx has had the exact passes"):
         build(replace(from_onnx, passes="none"))
+    with pytest.raises(BuildError, match=r"--target rtx: the .onnx was made for the CPU; give the reference.onnx"):
+        build(replace(from_onnx, target="rtx"))
     with pytest.raises(BuildError, match=r"made for --sigma 0, asked for 0.1"):
         build(replace(from_onnx, sigma=0.1))
 
