@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from puvae_rt.command import run_command
+from puvae_rt.command import add_dataset, run_command
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import DilatedTrunk, PuVAE, split_phases
 from puvae_rt.models.spec import HIDDEN, KERNEL, WIDTH, Ranks
-from puvae_rt.training.artefacts import load_classifier, load_puvae, save_puvae
+from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
 from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.stages import Stage, require_same, train_stage
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     images = torch.from_numpy(dataset.train.head(IMAGES).batch(slice(None))[0])
     ranks = Ranks(args.fc1, args.fc2, args.trunk)
     factored = factor(full, images, ranks)
-    stage = Stage(folder, f"{args.puvae}_low_rank")
+    stage = Stage(folder, f"{args.puvae}{LOW_RANK}")
     schedule = replace(FINE_TUNING, epochs=args.epochs, replays=meta["schedule"]["replays"])
     history = {key: meta[key] for key in ("recipe", "schedule")} | {"fine_tuning": asdict(schedule)}
     if not stage.weights.exists():
@@ -152,8 +152,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m calib.low_rank", description=__doc__)
-    p.add_argument("--dataset", default="mnist", help="as for puvae_rt.train (default: mnist)")
-    p.add_argument("--data", type=Path, help="as for puvae_rt.train")
+    add_dataset(p)
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where puvae_rt.train wrote (default: runs)")
     p.add_argument("--puvae", default="puvae_ours", help="name of the full model's file (default: %(default)s)")
     p.add_argument("--fc1", type=int, default=SHIPPED_RANKS.fc1, help="rank of FC1 (default: %(default)s)")

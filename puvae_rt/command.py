@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from puvae_rt.errors import PuvaeError
@@ -28,6 +30,14 @@ def run_command(work: Callable[[], Any], show: Callable[[Any], str], as_json: bo
         return _fail(f"interrupted{': ' if hint else ''}{hint}", INTERRUPTED)
     print(json.dumps(result, indent=2) if as_json else show(result))
     return 0
+
+
+def add_dataset(p: argparse.ArgumentParser) -> None:
+    """--dataset and --data, which `puvae_rt.data.load_dataset` takes."""
+    from puvae_rt.data import KNOWN  # lazily: only commands on datasets need what it imports
+
+    p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or any name with --data (default: mnist)")
+    p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree split/class/*.png|jpg")
 
 
 def _fail(message: str, code: int) -> int:

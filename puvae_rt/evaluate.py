@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puvae_rt.command import run_command
-from puvae_rt.data import KNOWN, Dataset, load_dataset
+from puvae_rt.command import add_dataset, run_command
+from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import (
     ADAPTIVE_ATTACKS,
@@ -129,8 +129,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_places(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or any name with --data (default: mnist)")
-    p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree split/class/*.png|jpg")
+    add_dataset(p)
     p.add_argument("--models", type=Path, default=Path("runs"), help="MODELS/DATASET holds the weights (default: runs)")
     p.add_argument("--results", type=Path, default=Path("results"), help="(default: results)")
     p.add_argument("--bundle", help="of --time: shipped model or bundle that is timed (default: the dataset's name)")

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import run_command
-from puvae_rt.data import KNOWN
+from puvae_rt.command import add_dataset, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES
 
@@ -34,8 +33,7 @@ def show(summary: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m puvae_rt.train", description=__doc__)
-    p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or any name with --data (default: mnist)")
-    p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree split/class/*.png|jpg")
+    add_dataset(p)
     p.add_argument("--out", type=Path, default=Path("runs"), help="weights go to OUT/DATASET (default: runs)")
     p.add_argument("--recipe", choices=sorted(RECIPES), default="ours", help="PuVAE's losses (default: ours)")
     p.add_argument(

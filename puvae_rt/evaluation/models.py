@@ -1,25 +1,32 @@
-"""Trained systems out of a folder of artefacts, as `puvae_rt.train` and `puvae_rt.train_baselines` leave them."""
+"""Trained systems out of a folder of artefacts, as `puvae_rt.train`, `calib.low_rank` and `puvae_rt.train_baselines`
+leave them, or as they ship with the package."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import onnx
+import torch
+from onnx import numpy_helper
 from torch import nn
 
 from puvae_rt.contract import Score
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.attacked import Victim
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
+from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.robustness.defences.defense_gan import DefenseGan, Search
 from puvae_rt.robustness.defences.magnet import MagNet
 from puvae_rt.robustness.defences.protocol import Defence, Defended, NoDefence
 from puvae_rt.robustness.defences.puvae import Puvae, RefinedPuvae, Refinement
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.runtime.manifest import sha256_of
-from puvae_rt.training.artefacts import load_classifier, load_generator, load_puvae, load_reformer
+from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generator, load_puvae, load_reformer
 
-SUFFIX = ".safetensors"
+SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
 HISTORY = ("recipe", "schedule", "epsilon")  # of an artefact's metadata: how long and on what it was trained
 
@@ -40,7 +47,8 @@ class Folder:
 
     def classifier(self, architecture: str) -> nn.Module:
         """M_t, the undefended classifier."""
-        return load_classifier(self.weights(f"classifier_{architecture.lower()}"))[0]
+        path = self.weights(f"classifier_{architecture.lower()}")
+        return _from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0]
 
     def victim(self, architecture: str) -> Victim:
         return Victim(self.classifier(architecture), self.digest(f"classifier_{architecture.lower()}"))
@@ -50,13 +58,19 @@ class Folder:
         return model, Score(**meta["score"]), meta
 
     def weights(self, name: str) -> Path:
-        path = self.path / f"{name}{SUFFIX}"
-        if not path.is_file():
-            command = "train" if name.startswith(("classifier", "puvae")) else "train_baselines"
-            raise CheckpointError(
-                f"{path}: no such file; train it with `python -m puvae_rt.{command}`, or give --models"
-            )
-        return path
+        """Of PuVAE those at low rank, where there are any: they are what is deployed. What is not in the folder is
+        taken from the models that ship."""
+        for file in (f"{name}{LOW_RANK}{SUFFIX}", f"{name}{SUFFIX}"):
+            if (self.path / file).is_file():
+                return self.path / file
+        if self.path.name in shipped_names():
+            model, file = shipped(self.path.name), WEIGHTS_FILE if name == PUVAE_OURS else f"{name}{ONNX}"
+            if file in model.sha256:
+                return model.path(file)
+        command = "train" if name.startswith(("classifier", "puvae")) else "train_baselines"
+        raise CheckpointError(
+            f"{self.path / name}{SUFFIX}: no such file; train it with `python -m puvae_rt.{command}`, or give --models"
+        )
 
     def digest(self, name: str) -> str:
         return sha256_of(self.weights(name))[:16]
@@ -67,19 +81,25 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 
     `search` is for Defense-GAN; `refine` steps of the anytime refinement follow PuVAE (ours), 0 is feed-forward.
     """
-    classifier = f"classifier_{architecture.lower()}"
+
+    def system(defence: Defence, artefacts: tuple[str, ...] = (), settings: Mapping[str, Any] = {}) -> System:
+        names = (f"classifier_{architecture.lower()}", *artefacts)
+        defended = Defended(defence, folder.classifier(architecture))
+        return System(defended, {name: folder.digest(name) for name in names}, dict(settings))
+
     if defense == NONE:
-        return _system(folder, NoDefence(), classifier, (), {})
+        return system(NoDefence())
     if defense == ADV_TRAINING:
         name = f"{ADV_TRAINING}_{architecture.lower()}"
-        return _system(folder, NoDefence(), name, (), _history(load_classifier(folder.weights(name))[1]))
+        model, meta = load_classifier(folder.weights(name))
+        return System(Defended(NoDefence(), model), {name: folder.digest(name)}, _history(meta))
     if defense == MAGNET:
         reformer, meta = load_reformer(folder.weights(MAGNET))
-        return _system(folder, MagNet(reformer), classifier, (MAGNET,), _history(meta))
+        return system(MagNet(reformer), (MAGNET,), _history(meta))
     if defense == DEFENSE_GAN:
         generator, meta = load_generator(folder.weights(DEFENSE_GAN))
         settings: dict[str, Any] = {"steps": search.steps, "restarts": search.restarts, "rate": search.rate}
-        return _system(folder, DefenseGan(generator, search), classifier, (DEFENSE_GAN,), settings | _history(meta))
+        return system(DefenseGan(generator, search), (DEFENSE_GAN,), settings | _history(meta))
     model, score, meta = folder.puvae(defense)
     sigma = SIGMA_EPS[defense]
     settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
@@ -89,15 +109,16 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         settings |= {"refinement": vars(refinement)}
     else:
         purifier = Puvae(model, score, sigma, seed)
-    return _system(folder, purifier, classifier, (defense,), settings)
+    return system(purifier, (defense,), settings)
 
 
-def _system(
-    folder: Folder, defence: Defence, classifier: str, artefacts: tuple[str, ...], settings: dict[str, Any]
-) -> System:
-    model, _ = load_classifier(folder.weights(classifier))
-    names = (classifier, *artefacts)
-    return System(Defended(defence, model), {name: folder.digest(name) for name in names}, settings)
+def _from_onnx(path: Path, architecture: str) -> nn.Module:
+    """A shipped classifier as a module: the graph's weights carry the names of the module's parameters."""
+    model = shipped(path.parent.name)
+    module = classifier(architecture, model.contract, len(model.classes))
+    weights = onnx.load(str(path), load_external_data=False).graph.initializer
+    module.load_state_dict({w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in weights})
+    return module.eval().requires_grad_(False)
 
 
 def _history(meta: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 FORMAT = 1
+LOW_RANK = "_low_rank"  # behind the name of a PuVAE whose layers calib.low_rank has factored
 PUVAE, CLASSIFIER, REFORMER, GENERATOR = "puvae", "classifier", "reformer", "generator"
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from puvae_rt.command import run_command
+from puvae_rt.command import add_dataset, run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
@@ -158,8 +158,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m puvae_rt.training.search", description=__doc__)
-    p.add_argument("--dataset", default="mnist", help="as for puvae_rt.train (default: mnist)")
-    p.add_argument("--data", type=Path, help="as for puvae_rt.train")
+    add_dataset(p)
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where puvae_rt.train left M_s (default: runs)")
     p.add_argument("--out", type=Path, default=Path("results"), help="(default: results)")
     p.add_argument("--images", type=int, default=25_000, help="training images of a trial (default: %(default)s)")

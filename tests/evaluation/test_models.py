@@ -1,0 +1,63 @@
+"""Where an evaluation takes its systems from: a folder of trainings, or the models that ship."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.samples import load_samples
+from puvae_rt import Purifier
+from puvae_rt.errors import CheckpointError
+from puvae_rt.evaluation.models import Folder, build
+from puvae_rt.robustness.defences.defense_gan import Search
+from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
+from puvae_rt.runtime.ort import Classifier
+from tests.evaluation.conftest import Study
+from tests.tolerances import EXACT_ATOL
+
+IMAGES = 24
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    samples = load_samples(shipped("mnist").path(SAMPLES_FILE))
+    return np.divide(samples.sets["fgsm"][:IMAGES], 255, dtype=np.float32)
+
+
+@pytest.mark.parametrize("architecture", ["A", "B"])
+def test_a_shipped_classifier_is_the_deployed_one(tmp_path: Path, digits: np.ndarray, architecture: str) -> None:
+    model = shipped("mnist")
+    deployed = Classifier(model.classifier(f"classifier_{architecture.lower()}"), model.contract, 10, threads=1)
+    module = Folder(tmp_path, "mnist").classifier(architecture)
+    logits = module(torch.from_numpy(digits)).numpy()
+    np.testing.assert_allclose(logits, deployed.logits(digits), rtol=EXACT_ATOL, atol=10 * EXACT_ATOL)
+
+
+def test_without_a_training_what_ships_is_evaluated(tmp_path: Path, digits: np.ndarray) -> None:
+    system = build(Folder(tmp_path, "mnist"), "puvae_ours", "A", 0, Search(), 0)
+    labels = system.defended.classify(torch.from_numpy(digits)).numpy()
+    with Purifier.load("mnist") as purifier:
+        assert purifier.classifier is not None
+        np.testing.assert_array_equal(labels, purifier.classifier.labels(purifier.purify(digits).images))
+
+
+def test_a_training_comes_before_what_ships_and_low_rank_before_the_full(tmp_path: Path) -> None:
+    folder, weights = Folder(tmp_path, "mnist"), shipped("mnist").path("weights.safetensors")
+    assert folder.weights("puvae_ours") == weights
+    folder.path.mkdir()
+    for name in ("puvae_ours", "puvae_ours_low_rank"):
+        shutil.copy(weights, folder.path / f"{name}.safetensors")
+        assert folder.weights("puvae_ours") == folder.path / f"{name}.safetensors"
+
+
+def test_what_is_nowhere_is_named_with_the_command_that_trains_it(tmp_path: Path, bars: Study) -> None:
+    with pytest.raises(CheckpointError, match=r"mnist/magnet.safetensors: no such file; train it .*train_baselines"):
+        Folder(tmp_path, "mnist").weights("magnet")
+    with pytest.raises(CheckpointError, match=r"puvae_paper.safetensors: no such file; train it .*puvae_rt.train`"):
+        Folder(tmp_path, "mnist").weights("puvae_paper")
+    with pytest.raises(CheckpointError, match=r"classifier_b.safetensors: no such file"):
+        Folder(bars.options.models, "bars").weights("classifier_b")
