@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from puvae_rt.diagnosis.board import board_checks
 from puvae_rt.diagnosis.report import Check, Report
 from puvae_rt.errors import PuvaeError
-from puvae_rt.kernels import binary
+from puvae_rt.kernels import binary, nvrtc
 from puvae_rt.runtime import machine
 from puvae_rt.runtime.assets import shipped_names
 from puvae_rt.runtime.device import Device, open_device
@@ -30,7 +30,7 @@ def diagnose(device: str | None = None) -> Report:
         opened = open_device(device)
     except PuvaeError as error:
         missing = Check("GPU", False, "none usable", str(error))
-        checks = (*cpu, missing, *board_checks(), *_libraries(None))
+        checks = (*cpu, missing, _kernels_at_hand(), *board_checks(), *_libraries(None))
         return Report(checks, (CPU,) if cpu[0].ok else (), "measured")
     with opened:
         gpu = (*_gpu(opened), *board_checks())
@@ -74,6 +74,16 @@ def _kernels(device: Device) -> Check:
     except PuvaeError as error:
         return Check("kernels", False, "no binary fits and none can be compiled", str(error))
     return Check("kernels", True, found.origin)
+
+
+def _kernels_at_hand() -> Check:
+    """For information, where there is no GPU to choose for."""
+    built = ", ".join(map(str, binary.listed())) or "none built"
+    try:
+        major, minor = nvrtc.installed()
+    except PuvaeError as error:
+        return Check("kernels", None, f"{built}; no NVRTC to compile them at run time", str(error))
+    return Check("kernels", None, f"{built}; NVRTC {major}.{minor} compiles them at run time")
 
 
 def _libraries(device: Device | None) -> tuple[Check, ...]:

@@ -50,6 +50,12 @@ def compile_for(
     return Compiled(stored.read_bytes(), origin)
 
 
+def installed() -> tuple[int, int]:
+    """NVRTC's version; TargetUnavailableError when there is none."""
+    version: tuple[int, int] = _checked(_api(), "nvrtcVersion")
+    return version
+
+
 def target(
     capability: tuple[int, int], driver: tuple[int, int], version: tuple[int, int], supported: Sequence[int]
 ) -> tuple[str, int]:

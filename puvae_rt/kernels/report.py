@@ -52,9 +52,16 @@ def report(architectures: Sequence[int] = ARCHITECTURES) -> dict[str, Any]:
     """Compiles the kernels for each architecture; the JSON of `python -m puvae_rt.kernels.report`.
 
     Raises:
-        TargetUnavailableError: no nvcc.
+        TargetUnavailableError: no nvcc, or one that does not know an architecture.
         BuildError: nvcc failed, or left out a kernel.
     """
+    known = _known()
+    if unknown := [arch for arch in architectures if arch not in known]:
+        rest = ",".join(str(arch) for arch in architectures if arch in known) or known[-1]
+        raise TargetUnavailableError(
+            f"{_compiler_version()} knows no sm_{', sm_'.join(map(str, unknown))}; install a newer CUDA toolkit, or "
+            f"give --architectures {rest}"
+        )
     kernels = [resources for arch in architectures for resources in compiled(arch)]
     return {
         "evidence": EVIDENCE,
@@ -100,6 +107,11 @@ def _number(text: str, pattern: str, absent: int | None = None) -> int:
     if absent is None:
         raise BuildError(f"the compiler's log has no {pattern!r}; its form has changed. Got:\n{text}")
     return absent
+
+
+def _known() -> tuple[int, ...]:
+    """Architectures that this nvcc compiles for, ascending."""
+    return tuple(sorted({int(number) for number in re.findall(r"sm_(\d+)", _nvcc("--list-gpu-code"))}))
 
 
 def _compiler_version() -> str:
@@ -195,6 +207,7 @@ def _architectures(text: str) -> tuple[int, ...]:
 
 def _write(path: Path, text: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); give --json another path") from error

@@ -65,6 +65,20 @@ def test_tensorrt_rtx_is_not_missing_where_it_does_not_run(gpu, monkeypatch, cap
     assert json.loads(capsys.readouterr().out)["ready"] == ["cpu", "tensorrt"]
 
 
+@pytest.mark.parametrize("nvrtc", [(13, 0), None], ids=["NVRTC", "no NVRTC"])
+def test_without_a_gpu_the_kernels_at_hand_are_listed(monkeypatch, capsys, tmp_path: Path, nvrtc) -> None:
+    monkeypatch.setattr(checks, "open_device", missing)
+    monkeypatch.setattr(checks.nvrtc, "installed", lambda: nvrtc or missing())
+    (tmp_path / f"sm_87.cuda13.0.{checks.binary.source_digest()}.cubin").touch()
+    listed = checks.binary.listed
+    for folder, built in ((tmp_path, "cubin sm_87 of CUDA 13.0"), (tmp_path / "absent", "none built")):
+        monkeypatch.setattr(checks.binary, "listed", lambda folder=folder: listed(folder))
+        assert doctor.main([]) == 1
+        out = capsys.readouterr().out
+        compiles = "NVRTC 13.0 compiles them" if nvrtc else "no NVRTC to compile them"
+        assert f"{built}; {compiles} at run time" in out
+
+
 def test_without_a_gpu_the_cpu_is_still_reported(monkeypatch, capsys) -> None:
     monkeypatch.setattr(checks, "open_device", missing)
     assert doctor.main([]) == 1

@@ -96,7 +96,7 @@ def test_the_recorded_table_is_made_from_the_recorded_json():
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc: the CUDA toolkit is not on the PATH")
 def test_the_compiler_finds_no_spill_and_no_lower_occupancy_than_recorded(tmp_path, capsys):
     """On one architecture, for time: what is recorded of the others is of the same sources."""
-    path = tmp_path / "kernels.json"
+    path = tmp_path / "new" / "kernels.json"
     assert report.main(["--json", str(path), "--architectures", "75"]) == 0
     now = json.loads(path.read_text())
     assert len(now["kernels"]) == len(NAMES)
@@ -116,11 +116,26 @@ def test_architectures_that_are_no_numbers_are_refused(text, capsys):
     assert "as 75,87" in capsys.readouterr().err
 
 
-def test_a_compiler_that_fails_is_reported_with_its_words(tmp_path, monkeypatch, capsys):
-    nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\necho 'kernels.cu(7): error: wrong' >&2; exit 1\n")
+def stand_in(folder, monkeypatch, otherwise: str) -> None:
+    """An nvcc of CUDA 12.6 on the PATH."""
+    nvcc = folder / "nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\ncase $1 in --list-gpu-code) echo sm_75; echo sm_87; echo sm_90;;\n"
+        f"--version) echo 'Cuda compilation tools, release 12.6, V12.6.85';;\n*) {otherwise};; esac\n"
+    )
     nvcc.chmod(nvcc.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("NVCC", raising=False)
+
+
+def test_architectures_that_the_compiler_does_not_know_are_named(tmp_path, monkeypatch, capsys):
+    stand_in(tmp_path, monkeypatch, "exit 1")
+    assert report.main(["--architectures", "87,110,121"]) == 2
+    told = capsys.readouterr().err
+    assert "nvcc 12.6.85 of CUDA 12.6 knows no sm_110, sm_121" in told and "--architectures 87" in told
+
+
+def test_a_compiler_that_fails_is_reported_with_its_words(tmp_path, monkeypatch, capsys):
+    stand_in(tmp_path, monkeypatch, "echo 'kernels.cu(7): error: wrong' >&2; exit 1")
     assert report.main(["--architectures", "87"]) == 2
     assert "kernels.cu(7): error: wrong" in capsys.readouterr().err
