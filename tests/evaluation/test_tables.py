@@ -18,6 +18,7 @@ from puvae_rt.evaluation.tables import (
     accuracy_table,
     adaptive_table,
     budget_table,
+    summary_table,
     time_table,
     write_tables,
 )
@@ -35,6 +36,13 @@ def test_a_measured_cell_stands_in_its_place_and_the_others_are_shown_as_not_run
     (row,) = (line for line in body if line[:2] == ["A", "fgsm targeted"])
     assert row[2 + DEFENCES.index("puvae_ours")] == "90.0 [88.0, 92.0]"
     assert [cell for line in body for cell in line[2:8]].count("not run") == 6 * 18 - 1
+
+
+def test_the_summary_holds_what_was_measured_of_the_targeted_attacks() -> None:
+    assert lines(summary_table(TABLES[0], [ROW])) == [
+        ["A", "fgsm", *["not run"] * DEFENCES.index("puvae_ours"), "90.0", "81.3"]
+    ]
+    assert lines(summary_table(TABLES[0], [ROW | {"targeted": False}]))[0][0] == "not run"
 
 
 def test_other_radii_do_not_enter_the_papers_table() -> None:
