@@ -129,6 +129,7 @@ class GpuPipeline:
         self._arrivals = device.allocate(n * 4)
         device.fill(self._arrivals.address, 0, n * 4, self.stream)
         device.fill(self._inbox.address, 0, self._inbox.nbytes, self.stream)  # images beyond a call's are finite
+        device.fill(self._outbox.address, 0, self._outbox.nbytes, self.stream)  # gaps are copied with the results
         self.stream.synchronize()
         self._pending, self._closed = False, False
 

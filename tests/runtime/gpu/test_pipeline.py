@@ -17,6 +17,7 @@ from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.device.arrays import DeviceArray
 from puvae_rt.runtime.device.emulated import EmulatedDevice
 from puvae_rt.runtime.device.emulated.device import EMULATED
+from puvae_rt.runtime.gpu.buffers import Layout, aligned
 from puvae_rt.runtime.images import as_input
 from puvae_rt.runtime.pipeline import GRAPHS, GpuPipeline
 from tests import tolerances
@@ -283,6 +284,15 @@ def test_all_nan_is_reported(device: EmulatedDevice, tmp_path: Path) -> None:
             flags = np.from_dlpack(pipeline.enqueue(array)["flags"])
             assert flags.tolist() == [FLAG_NO_CANDIDATE | FLAG_SOME_NAN]
     engine.close()
+
+
+def test_no_uninitialised_byte_is_copied_to_the_host(pipeline: GpuPipeline) -> None:
+    """compute-sanitizer's initcheck would report it."""
+    pipeline.run(images(1))
+    layout = Layout(pipeline._outputs, 1)
+    ends = {layout.offsets[field.name] + field.entry_bytes for field in layout.fields}
+    gaps = [pipeline._outbox.host.array[end : aligned(end)] for end in ends]
+    assert sum(map(len, gaps)) and all((gap == 0).all() for gap in gaps)
 
 
 def test_an_engine_with_a_least_batch_serves_smaller_ones(device: EmulatedDevice, tmp_path: Path) -> None:
