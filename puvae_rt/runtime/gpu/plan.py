@@ -63,7 +63,7 @@ class Plan:
         if self._warm and self._graph is None and self.obstacle is None:
             self._capture()
         elif changed and self._graph is not None:
-            self._graph.set_arguments(self._variable.launch, self._variable.arguments)
+            self._update(self._graph)
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
@@ -94,6 +94,13 @@ class Plan:
         try:
             self._graph = self._device.capture(self._stream, self.enqueue)
         except DeviceError as error:
+            self._give_up(str(error))
+
+    def _update(self, graph: Graph) -> None:
+        try:
+            graph.set_arguments(self._variable.launch, self._variable.arguments)
+        except DeviceError as error:  # it would replay the call before
+            self.close()
             self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:

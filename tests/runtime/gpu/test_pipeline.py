@@ -17,6 +17,7 @@ from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.device.arrays import DeviceArray
 from puvae_rt.runtime.device.emulated import EmulatedDevice
 from puvae_rt.runtime.device.emulated.device import EMULATED
+from puvae_rt.runtime.device.emulated.objects import EmulatedGraph
 from puvae_rt.runtime.gpu.buffers import Layout, aligned
 from puvae_rt.runtime.images import as_input
 from puvae_rt.runtime.pipeline import GRAPHS, GpuPipeline
@@ -140,6 +141,23 @@ def test_what_cannot_be_captured_goes_on_plainly_and_says_why(device, tmp_path: 
     assert [r.message for r in caplog.records if "not this time" in r.message and "without a CUDA graph" in r.message]
     assert len(caplog.records) == 1, "once, not at every frame"
     assert device.snapshot().captures == 0
+
+
+def test_a_graph_that_takes_no_other_arguments_is_given_up(device, tmp_path: Path, caplog, monkeypatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise DeviceError("cuGraphExecKernelNodeSetParams", "CUDA_ERROR_NOT_FOUND", "no such node")
+
+    monkeypatch.setattr(EmulatedGraph, "set_arguments", refuse)
+    engine = open_on(device, save_gpu_bundle(tmp_path / "bundle"))
+    with engine.pipeline() as pipeline:
+        for side in (40, 40, 40, 50, 60):
+            frame = np.random.default_rng(side).integers(0, 256, (side, side), np.uint8)
+            outcome = pipeline.frame(frame, [(0, 0, side, side)], "gray8")
+            expected = _rmse(as_input(frame, None, toy.GRAY))
+            np.testing.assert_allclose(outcome.purified.rmse, expected, atol=tolerances.ONE_LEVEL)
+    engine.close()
+    assert len(caplog.records) == 1 and "no such node" in caplog.text
+    assert device.snapshot().captures == 1
 
 
 def test_a_layer_without_graphs(device, tmp_path: Path, caplog, monkeypatch) -> None:
