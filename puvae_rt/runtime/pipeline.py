@@ -81,16 +81,7 @@ class GpuPipeline:
     ) -> GpuPipeline:
         """A pipeline of its own over a bundle, for callers whose images and frames are in device memory.
 
-        Args:
-            source: the folder of a bundle, or with a `target` a shipped model's name, as `Purifier.load` takes it.
-            target: "rtx" or "tensorrt"; None is the bundle's own.
-            device: "cuda" or "pycuda", with the GPU's number as in "cuda:1"; None is the first GPU; "emulated"; or an
-                open device, which stays the caller's to close.
-            classifier: as `Purifier.load` takes it.
-            graphs: how many shapes of call stay captured.
-        Raises:
-            ContractError: a CPU bundle.
-            UnknownModelError, BundleError, QualityError, TargetUnavailableError, DeviceError
+        Arguments and errors are those of `Purifier.load` for a GPU target; `graphs` as below.
         """
         from puvae_rt.runtime.gpu.loading import prepare  # which needs this module
         from puvae_rt.runtime.source import resolve
