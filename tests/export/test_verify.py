@@ -22,11 +22,12 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def spoil(bundle: Path) -> None:
-    """Other weights in the engine, and a manifest that vouches for them."""
+    """Another bias in the decoder's last layer, and a manifest that vouches for it."""
     path = bundle / "engine.onnx"
     model = onnx.load(str(path))
+    assert "decoder.2.deconv.blocks.bias" in {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
-        if tensor.name.startswith("deconvs.2.bias"):
+        if tensor.name == "decoder.2.deconv.blocks.bias":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.5), tensor.name))
     onnx.save(model, str(path))
     document = json.loads((bundle / "manifest.json").read_text())
