@@ -24,7 +24,8 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    samples = load_samples(shipped("mnist").path(SAMPLES_FILE))
+    model = shipped("mnist")
+    samples = load_samples(model.path(SAMPLES_FILE), model.contract, len(model.classes))
     return np.divide(samples.sets["fgsm"][:IMAGES], 255, dtype=np.float32)
 
 
