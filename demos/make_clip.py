@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from demos.arguments import positive
 from puvae_rt.errors import PuvaeError
-from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.video.sinks import Mp4Writer
-from puvae_rt.video.synthetic import SyntheticClip, load_samples
+from puvae_rt.video.synthetic import SyntheticClip, load_samples, load_shipped
 from puvae_rt.video.truth import truth_path, write_truth
 
 
@@ -44,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
-        samples = load_samples(args.samples or shipped(args.model).path(SAMPLES_FILE))
+        samples = load_samples(args.samples) if args.samples else load_shipped(args.model)
         write_clip(SyntheticClip(samples, frames=args.frames, hold=args.hold, seed=args.seed), args.out)
     except (PuvaeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

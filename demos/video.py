@@ -23,7 +23,6 @@ from typing import Any
 from demos.arguments import positive
 from puvae_rt.errors import PuvaeError, VideoError
 from puvae_rt.robustness.constants import EPSILON
-from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
 from puvae_rt.runtime.source import resolve
@@ -33,7 +32,7 @@ from puvae_rt.video.overlay import SIZE, Overlay
 from puvae_rt.video.report import Report, table
 from puvae_rt.video.sinks import Mp4Writer
 from puvae_rt.video.sources import VideoSource, open_source
-from puvae_rt.video.synthetic import SyntheticClip, load_samples
+from puvae_rt.video.synthetic import SyntheticClip, load_shipped
 from puvae_rt.video.window import Window, has_display
 
 SYNTHETIC_FRAMES = 300
@@ -99,8 +98,7 @@ def run(args: argparse.Namespace, stop: threading.Event) -> dict[str, Any]:
 
 def synthetic(args: argparse.Namespace) -> SyntheticClip:
     """The shipped test digits of the model before a made-up camera."""
-    samples = load_samples(shipped(args.model).path(SAMPLES_FILE))
-    return SyntheticClip(samples, frames=args.max_frames or SYNTHETIC_FRAMES, seed=args.seed)
+    return SyntheticClip(load_shipped(args.model), frames=args.max_frames or SYNTHETIC_FRAMES, seed=args.seed)
 
 
 def open_window(headless: bool) -> Window | None:

@@ -1,6 +1,7 @@
 """Pack a model for shipping: weights, graphs, classifiers and test images with stored attacks in one folder.
 
-The attacks are the paper's: white-box and targeted at a random other class, on the first --target classifier.
+The attacks are on the first --target classifier. Images whose terms do not allow it stay out (--no-images): builds then
+take those of the dataset.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,25 @@ from typing import Any
 import numpy as np
 
 from export.atomic import whole_folder
+from export.attacked_samples import Progress, attack, choose, dataset_of
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.description import Description
 from export.engine import for_cpu
 from export.onnx_file import write_onnx
 from export.passes import apply, exact_passes
 from export.reference import straightforward
-from export.samples import CLEAN, Labels, Samples, save_samples
+from export.samples import Samples, save_samples
 from export.weights import Weights, load_weights
 from puvae_rt.command import run_command
-from puvae_rt.data import load_dataset
 from puvae_rt.errors import BuildError, ContractError
-from puvae_rt.robustness.onnx_attack import OnnxGradient, fgsm, ifgsm
 from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import sha256_of
-from puvae_rt.runtime.ort import CHUNK, Classifier
+from puvae_rt.runtime.ort import Classifier
 
 MAX_ASSET_BYTES = 8_000_000  # a file in git
-SEED = 20190301  # of the choice of images and of the attacks' targets
-CLASSIFIER_PREFIX = "classifier_"
-ATTACKS = {"fgsm": fgsm, "ifgsm": ifgsm}
-Progress = Callable[[str], None]
+CLASSIFIER_PREFIX, ACCURACY_PREFIX = "classifier_", "accuracy_"
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,26 @@ class Parts:
         return f"{CLASSIFIER_PREFIX}{self.targets[0].architecture.lower()}"
 
 
-def pack(parts: Parts, weights_file: Path, images: Samples, out: Path, progress: Progress) -> dict[str, Any]:
-    """Writes the folder; `images` are clean, the attacks are made here. Returns what the command prints.
+def pack(
+    parts: Parts,
+    weights_file: Path,
+    images: Samples,
+    out: Path,
+    progress: Progress,
+    *,
+    ship_images: bool = True,
+    half: bool = False,
+) -> dict[str, Any]:
+    """Writes the folder and makes the attacks. Returns what the command prints.
 
+    Args:
+        parts: what to pack.
+        weights_file: of the purifier, copied as it is.
+        images: clean test images.
+        out: the folder, called as the model.
+        progress: told of each attack.
+        ship_images: with samples.npz; without, the images are measured on and left out.
+        half: the classifiers' weights in FP16.
     Raises:
         BuildError: a file too large for git, or `out` not named after the model or not replaceable.
     """
@@ -80,22 +94,21 @@ def pack(parts: Parts, weights_file: Path, images: Samples, out: Path, progress:
     with whole_folder(out, MODEL_FILE) as folder:
         shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
         write_graph(folder / PUVAE_FILE, parts.puvae)
-        write_classifier(folder / f"{CLASSIFIER_PREFIX}source.onnx", parts.source)
+        write_classifier(folder / f"{CLASSIFIER_PREFIX}source.onnx", parts.source, half)
         for target in parts.targets:
-            write_classifier(folder / f"{CLASSIFIER_PREFIX}{target.architecture.lower()}.onnx", target)
+            write_classifier(folder / f"{CLASSIFIER_PREFIX}{target.architecture.lower()}.onnx", target, half)
         attacked = folder / f"{parts.default_classifier}.onnx"
         samples = attack(attacked, images, radii_of(parts.puvae.contract).epsilon, progress)
-        save_samples(folder / SAMPLES_FILE, samples)
+        if ship_images:
+            save_samples(folder / SAMPLES_FILE, samples)
         write_model_file(folder, parts)
         _check_sizes(folder)
-        accuracy = classifier_accuracy(attacked, parts.puvae, samples)
+        accuracies = {
+            f"{ACCURACY_PREFIX}{path.stem}": classifier_accuracy(path, parts.puvae, samples)
+            for path in sorted(folder.glob(f"{CLASSIFIER_PREFIX}*.onnx"))
+        }
     sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
-    return {
-        "folder": str(out),
-        "images": len(samples),
-        f"accuracy_{parts.default_classifier}": accuracy,
-        "bytes": sizes,
-    }
+    return {"folder": str(out), "images": len(samples), **accuracies, "bytes": sizes}
 
 
 def write_graph(path: Path, weights: Weights) -> None:
@@ -105,33 +118,6 @@ def write_graph(path: Path, weights: Weights) -> None:
     graph, description = for_cpu(apply(straightforward(weights, dense=False), passes), description)
     graph.prune()
     write_onnx(path, graph, description)
-
-
-def choose(images: Samples, count: int) -> Samples:
-    """`count` images at random: a folder tree's test images come sorted by class."""
-    index = np.sort(np.random.default_rng(SEED).permutation(len(images))[:count])
-    return Samples({CLEAN: images.sets[CLEAN][index]}, images.labels[index])
-
-
-def attack(classifier: Path, images: Samples, epsilon: float, progress: Progress) -> Samples:
-    """The images with every attack on `classifier`, targeted at random other classes."""
-    model = OnnxGradient(classifier, available_cpus())
-    targets = random_targets(images.labels, model.classes)
-    clean = np.divide(images.sets[CLEAN], 255, dtype=np.float32)
-    sets = dict(images.sets)
-    for name, craft in ATTACKS.items():
-        progress(f"{name} on {classifier.stem}, epsilon {epsilon}, {len(images)} images")
-        parts = [
-            craft(model, clean[i : i + CHUNK], targets[i : i + CHUNK], epsilon, targeted=True)
-            for i in range(0, len(clean), CHUNK)
-        ]
-        sets[name] = np.rint(np.concatenate(parts) * 255).astype(np.uint8)
-    return Samples(sets, images.labels)
-
-
-def random_targets(labels: Labels, classes: int) -> Labels:
-    """A class other than the truth for each label, uniformly."""
-    return (labels + np.random.default_rng(SEED).integers(1, classes, len(labels))) % classes
 
 
 def classifier_accuracy(classifier: Path, weights: Weights, samples: Samples) -> dict[str, float]:
@@ -163,7 +149,8 @@ def _check_sizes(folder: Path) -> None:
         if (size := path.stat().st_size) >= MAX_ASSET_BYTES:
             raise BuildError(
                 f"{path.name}: {size:,} bytes, expected less than {MAX_ASSET_BYTES:,} to be kept in git; factor the "
-                "layers to low rank with `python -m calib.low_rank`, or ship fewer --samples"
+                "purifier to low rank with `python -m calib.low_rank`, store classifiers with --half, or ship fewer "
+                "--samples"
             )
 
 
@@ -171,25 +158,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.samples < 1:
         raise ContractError(f"--samples {args.samples}: expected at least one image")
     parts = Parts.load(args.puvae, args.source, args.target)
-    dataset = load_dataset(parts.puvae.model, args.data)
-    if (dataset.classes, dataset.contract) != (parts.puvae.classes, parts.puvae.contract):
-        raise BuildError(
-            f"--data: {len(dataset.classes)} classes of {dataset.contract.shape} images, {args.puvae} was trained on "
-            f"{len(parts.puvae.classes)} of {parts.puvae.contract.shape}; give the dataset it was trained on"
-        )
-    images = choose(Samples({CLEAN: dataset.test.images}, dataset.test.labels), args.samples)
-    return pack(parts, args.puvae, images, args.out, lambda line: print(line, file=sys.stderr))
+    dataset = dataset_of(parts.puvae.model, parts.puvae.classes, parts.puvae.contract, args.data)
+    return pack(
+        parts,
+        args.puvae,
+        choose(dataset.test, args.samples),
+        args.out,
+        lambda line: print(line, file=sys.stderr),
+        ship_images=not args.no_images,
+        half=args.half,
+    )
 
 
 def show(result: dict[str, Any]) -> str:
-    accuracies = next(value for key, value in result.items() if key.startswith("accuracy_"))
-    return "\n".join(
-        [
-            f"{result['folder']}: {result['images']} test images",
-            *(f"  {size:>9,} bytes  {name}" for name, size in result["bytes"].items()),
-            "  accuracy without a purifier: " + ", ".join(f"{k} {100 * v:.1f}%" for k, v in accuracies.items()),
-        ]
-    )
+    shipped = "" if SAMPLES_FILE in result["bytes"] else ", not shipped"
+    lines = [f"{result['folder']}: {result['images']} test images{shipped}"]
+    lines += [f"  {size:>9,} bytes  {name}" for name, size in result["bytes"].items()]
+    for key in result:
+        if key.startswith(ACCURACY_PREFIX):
+            shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in result[key].items())
+            lines.append(f"  accuracy of {key.removeprefix(ACCURACY_PREFIX)} without a purifier: {shares}")
+    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -197,7 +186,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--puvae", type=Path, required=True, help="weights of the purifier, .safetensors")
     p.add_argument("--source", type=Path, required=True, help="the classifier M_s it was trained with, .safetensors")
     p.add_argument("--target", type=Path, nargs="+", required=True, help="classifiers to defend; the first is attacked")
-    p.add_argument("--samples", type=int, default=1000, help="test images to ship (default: %(default)s)")
+    p.add_argument("--samples", type=int, default=1000, help="test images to attack and ship (default: %(default)s)")
+    p.add_argument("--no-images", action="store_true", help="ship none of them: builds verify on the user's dataset")
+    p.add_argument("--half", action="store_true", help="store classifiers' weights in FP16, computed in FP32")
     p.add_argument("--data", type=Path, help="the dataset (default: PUVAE_DATA, else the download)")
     p.add_argument("--out", type=Path, required=True, help="the folder, called as the model: puvae_rt/assets/mnist")
     p.add_argument("--json", action="store_true", help="print the summary as JSON")

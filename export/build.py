@@ -10,7 +10,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ import onnxruntime
 import puvae_rt
 from export import trt
 from export.atomic import whole_folder
+from export.attacked_samples import Progress
 from export.classifier import write_chosen_classifier
 from export.cost import macs_per_image
-from export.description import Description
 from export.engine import FP16, FP32, Compiled, check_target, compile_engine
 from export.onnx_file import write_onnx
 from export.proof import prove_exact
@@ -32,7 +32,7 @@ from export.quality import EXACT_ERROR
 from export.samples import Samples
 from export.source import EXACT, PASSES, Source, read_source
 from export.summary import bundle_table
-from export.verify import find_samples, verify
+from export.verify import DATA_HELP, find_samples, verify
 from puvae_rt.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.errors import ContractError, QualityError
@@ -42,7 +42,6 @@ from puvae_rt.runtime.source import CPU
 PRECISIONS = (FP32, FP16)
 DEFAULT_BATCH = (1, 8)
 MAX_BATCH = 1024
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Settings:
     compute_capabilities: tuple[str, ...] | None = None
     classifier: str | None = None  # a shipped one's name or a file; None is the shipped model's default
     samples: Path | None = None
+    data: Path | None = None  # the dataset to verify on; None: only where no samples are given or shipped
     verify: bool = True
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
     source = read_source(settings.model, settings.sigma)
     model = source.description
     progress(f"{model.model}: {len(model.classes)} classes, {'x'.join(map(str, model.contract.shape))}")
-    samples = _samples(settings, model) if settings.verify else None
+    samples = find_samples(settings.samples, settings.data, model, progress) if settings.verify else None
     graph, description = source.graph(settings.passes)
     progress(f"passes {settings.passes}: {macs_per_image(graph) / 1e6:.0f} million multiply-adds an image")
     exact_error = prove_exact(source, samples) if samples and settings.passes == EXACT else None
@@ -111,10 +111,6 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
             manifest = _gated(new, manifest, samples, exact_error)
         manifest.write(new)
     return folder, manifest
-
-
-def _samples(settings: Settings, model: Description) -> Samples:
-    return find_samples(settings.samples, model.model, model.contract, len(model.classes))
 
 
 def _gated(folder: Path, manifest: Manifest, samples: Samples, exact_error: float | None) -> Manifest:
@@ -168,6 +164,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         compute_capabilities=None if args.compute_capability is None else tuple(args.compute_capability),
         classifier=args.classifier,
         samples=args.samples,
+        data=args.data,
         verify=not args.no_verify,
     )
 
@@ -191,7 +188,9 @@ def parser() -> argparse.ArgumentParser:
     capabilities = ", ".join(trt.COMPUTE_CAPABILITIES)
     p.add_argument("--compute-capability", nargs="+", metavar="X.Y", help=f"GPUs of target rtx: {capabilities}")
     p.add_argument("--classifier", help="shipped name, .onnx or .safetensors, or none (default: the model's own)")
-    p.add_argument("--samples", type=Path, help="test images for the gate, .npz (default: those shipped)")
+    images = p.add_mutually_exclusive_group()
+    images.add_argument("--samples", type=Path, help="test images for the gate, .npz (default: those shipped)")
+    images.add_argument("--data", type=Path, help=DATA_HELP)
     p.add_argument("--no-verify", action="store_true", help="skip the quality gate; the manifest records it")
     p.add_argument("--json", action="store_true", help="print the bundle's manifest as JSON")
     return p

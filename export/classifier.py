@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from onnx import TensorProto
 
 from export.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
 from export.graph import BATCH, Graph, Tensor
@@ -20,6 +21,7 @@ from puvae_rt.runtime.fields import Fields, read_classes, read_contract
 from puvae_rt.runtime.ort import Classifier
 
 NO_CLASSIFIER = "none"
+MAX_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,31 @@ def load_classifier(path: Path) -> ClassifierWeights:
     return ClassifierWeights(**(vars(described) | {"tensors": tensors}))
 
 
-def classifier_graph(weights: ClassifierWeights) -> Graph:
-    """The layers in evaluation mode: dropout vanishes."""
+def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
+    """The layers in evaluation mode: dropout vanishes.
+
+    `half`: weights are stored in FP16 and cast to FP32, biases stay; ONNX Runtime and TensorRT fold the casts.
+    """
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
     graph.outputs = [Tensor(LOGITS, np.float32, (BATCH, classes))]
     convs, linears = _positions(weights.architecture)
     at = IMAGE
     for position, conv in zip(convs, ARCHITECTURES[weights.architecture].convs, strict=True):
-        inputs = [at, *_parameters(graph, position, weights)]
+        inputs = [at, *_parameters(graph, position, weights, half)]
         pads, strides = [conv.kernel // 2] * 4, [conv.stride] * 2
         linear = graph.op("Conv", inputs, f"conv{position}", kernel_shape=[conv.kernel] * 2, pads=pads, strides=strides)
         at = graph.op("Relu", [linear], f"relu{position}")
     at = graph.op("Flatten", [at], "features")
     for position in linears[:-1]:
-        linear = graph.op("Gemm", [at, *_parameters(graph, position, weights)], f"linear{position}", transB=1)
+        linear = graph.op("Gemm", [at, *_parameters(graph, position, weights, half)], f"linear{position}", transB=1)
         at = graph.op("Relu", [linear], f"relu{position}")
-    graph.op("Gemm", [at, *_parameters(graph, linears[-1], weights)], LOGITS, transB=1)
+    graph.op("Gemm", [at, *_parameters(graph, linears[-1], weights, half)], LOGITS, transB=1)
     return graph
 
 
-def write_classifier(path: Path, weights: ClassifierWeights) -> None:
+def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False) -> None:
+    """`half` as in `classifier_graph`."""
     document = {
         "format": FORMAT,
         "kind": "classifier",
@@ -65,7 +71,7 @@ def write_classifier(path: Path, weights: ClassifierWeights) -> None:
         "classes": weights.classes,
         "architecture": weights.architecture,
     }
-    model = classifier_graph(weights).to_model({META_KEY: json.dumps(document, sort_keys=True)})
+    model = classifier_graph(weights, half).to_model({META_KEY: json.dumps(document, sort_keys=True)})
     path.write_bytes(model.SerializeToString())
 
 
@@ -108,9 +114,18 @@ def _positions(architecture: str) -> tuple[list[int], list[int]]:
     return [2 * i for i in range(convs)], [first + 3 * i for i in range(hidden + 1)]
 
 
-def _parameters(graph: Graph, position: int, weights: ClassifierWeights) -> list[str]:
-    names = (f"{position}.{part}" for part in ("weight", "bias"))
-    return [graph.constant(name, weights.tensors[name]) for name in names]
+def _parameters(graph: Graph, position: int, weights: ClassifierWeights, half: bool) -> list[str]:
+    weight, bias = (f"{position}.{part}" for part in ("weight", "bias"))
+    stored = _half(graph, weight, weights) if half else graph.constant(weight, weights.tensors[weight])
+    return [stored, graph.constant(bias, weights.tensors[bias])]
+
+
+def _half(graph: Graph, name: str, weights: ClassifierWeights) -> str:
+    """The FP16 constant `name`, cast to FP32."""
+    if (largest := float(np.abs(weights.tensors[name]).max())) > MAX_HALF:
+        raise BuildError(f"{name}: a weight of {largest:g}, expected at most {MAX_HALF:g} in FP16; leave out --half")
+    stored = graph.constant(name, weights.tensors[name], np.float16)
+    return graph.op("Cast", [stored], f"{name}.fp32", to=TensorProto.FLOAT)
 
 
 def write_chosen_classifier(

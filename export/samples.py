@@ -30,7 +30,7 @@ class Samples:
 
     sets: Mapping[str, Bytes]
     labels: Labels
-    sha256: str = ""
+    sha256: str = ""  # of the file, or of the arrays where there is none
 
     def head(self, count: int) -> Samples:
         return Samples({name: images[:count] for name, images in self.sets.items()}, self.labels[:count], self.sha256)

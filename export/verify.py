@@ -16,13 +16,17 @@ from typing import Any
 import numpy as np
 
 from export import on_device, runners
+from export.attacked_samples import Progress, attack, choose, dataset_of
+from export.description import Description
 from export.quality import measure
 from export.runners import Built
 from export.samples import CLEAN, Samples, load_samples
 from export.summary import quality_table
 from puvae_rt.command import run_command
-from puvae_rt.contract import CLASSIFIER_FILE, ImageContract
+from puvae_rt.contract import CLASSIFIER_FILE
+from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.errors import ContractError, DataError
+from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
 from puvae_rt.runtime.device import LAYERS
 from puvae_rt.runtime.machine import available_cpus
@@ -35,8 +39,13 @@ DEVICE_HELP = (
     "number (cuda:1); a GPU adds kernels, graph replay and latency to the report, emulated tries their logic "
     "(default: %(default)s)"
 )
+DATA_HELP = (
+    f"the dataset whose test images verify a model that ships none (default: {DATA_VARIABLE}, else the download); "
+    "given for another model, it is taken in place of those that ship"
+)
 # The straightforward graph is seven times as much work; a tenth of the images keeps its gate under half a minute.
 PLAIN_IMAGES = 100
+DATASET_IMAGES = 200  # of a model that ships none: their attacks are made at every build
 
 
 def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | None = None) -> Quality:
@@ -66,16 +75,38 @@ def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | No
     )
 
 
-def find_samples(given: Path | None, model: str, contract: ImageContract, classes: int) -> Samples:
-    """The test images given, or those shipped with a model of this name; DataError when there are none."""
+def find_samples(
+    given: Path | None, data: Path | None, model: Description | Manifest, progress: Progress = lambda line: None
+) -> Samples:
+    """The test images given, or those shipped with a model of this name, or else 200 of its dataset.
+
+    Args:
+        given: an .npz that export.assets wrote.
+        data: the dataset to take images of, even where others ship; attacked as those that ship are.
+        model: what is verified.
+        progress: told of each attack made here.
+    Raises:
+        DataError: there are none, or they are damaged or of another model.
+    """
     if given is not None:
-        return load_samples(given, contract, classes)
-    if model not in shipped_names():
+        return load_samples(given, model.contract, len(model.classes))
+    if model.model not in shipped_names():
         raise DataError(
-            f"model {model!r} ships no test images to verify with; give --samples FILE.npz (images, labels, and "
-            "attacked_<name>, all uint8, as export.assets writes it), or build with --no-verify"
+            f"model {model.model!r} ships no test images to verify with, and no classifier to attack others on; give "
+            "--samples FILE.npz (images, labels, and attacked_<name>, all uint8, as export.assets writes it), or build "
+            "with --no-verify"
         )
-    return load_samples(shipped(model).path(SAMPLES_FILE), contract, classes)
+    known = shipped(model.model)
+    if data is None and SAMPLES_FILE in known.sha256:
+        return load_samples(known.path(SAMPLES_FILE), model.contract, len(model.classes))
+    try:
+        dataset = dataset_of(model.model, model.classes, model.contract, data)
+    except DataError as error:
+        raise DataError(
+            f"no test images to verify {model.model!r} with: {error}; or set {DATA_VARIABLE} to the folder that holds "
+            "the dataset, or give --samples FILE.npz"
+        ) from error
+    return attack(known.classifier(), choose(dataset.test, DATASET_IMAGES), radii_of(model.contract).epsilon, progress)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +114,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ContractError(f"--images {args.images}: expected at least 1")
     manifest = Manifest.read(args.bundle)
     manifest.verify_files(args.bundle)
-    samples = find_samples(args.samples, manifest.model, manifest.contract, len(manifest.classes))
+    samples = find_samples(args.samples, args.data, manifest, lambda line: print(line, file=sys.stderr))
     samples = samples.head(args.images or len(samples))
     if args.device == CPU:
         return {"bundle": str(args.bundle), "quality": asdict(verify(args.bundle, manifest, samples))}
@@ -106,7 +137,9 @@ def show(result: dict[str, Any]) -> str:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m export.verify", description=__doc__)
     p.add_argument("bundle", type=Path, help="a folder that export.build wrote")
-    p.add_argument("--samples", type=Path, help="test images, .npz (default: those shipped with the bundle's model)")
+    images = p.add_mutually_exclusive_group()
+    images.add_argument("--samples", type=Path, help="test images, .npz (default: those shipped with the model)")
+    images.add_argument("--data", type=Path, help=DATA_HELP)
     p.add_argument("--images", type=int, help="use the first so many of each set (default: all)")
     p.add_argument("--device", type=device_name, default=CPU, metavar="DEVICE", help=DEVICE_HELP)
     p.add_argument("--report", type=Path, help="write the report, to be attached to an issue, to this file")

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from puvae_rt.data import DATA_VARIABLE, load_dataset
+from puvae_rt.data import DATA_VARIABLE, KNOWN, load_dataset
+from puvae_rt.download import GTSRB_CLASSES
 from puvae_rt.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -136,3 +137,14 @@ def test_the_data_variable_names_a_folder_of_npz_files(tmp_path: Path, monkeypat
     write(tmp_path / "mnist.npz", **arrays(classes=10))
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     assert load_dataset("mnist").classes == tuple("0123456789")
+
+
+def test_the_named_datasets_know_their_classes() -> None:
+    assert {name: len(known.classes) for name, known in KNOWN.items()} == {
+        "mnist": 10,
+        "fashion_mnist": 10,
+        "cifar10": 10,
+        "traffic_signs": GTSRB_CLASSES,
+    }
+    signs = KNOWN["traffic_signs"].classes
+    assert len(set(signs)) == GTSRB_CLASSES and (signs[14], signs[25]) == ("stop", "construction")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -22,13 +23,19 @@ from puvae_rt.robustness.defences.defense_gan import DefenseGan, Search
 from puvae_rt.robustness.defences.magnet import MagNet
 from puvae_rt.robustness.defences.protocol import Defence, Defended, NoDefence
 from puvae_rt.robustness.defences.puvae import Puvae, RefinedPuvae, Refinement
+from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generator, load_puvae, load_reformer
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
-HISTORY = ("recipe", "schedule", "epsilon")  # of an artefact's metadata: how long and on what it was trained
+HISTORY = (
+    "recipe",
+    "schedule",
+    "fine_tuning",
+    "epsilon",
+)  # of an artefact's metadata: how long and on what it was trained
 
 
 class System(NamedTuple):
@@ -104,7 +111,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
     sigma = SIGMA_EPS[defense]
     settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
     if refine and defense == PUVAE_OURS:
-        refinement = Refinement(steps=refine)
+        refinement = Refinement(steps=refine, tau=radii_of(model.contract).epsilon)
         purifier: Defence = RefinedPuvae(model, score, refinement)
         settings |= {"refinement": vars(refinement)}
     else:
@@ -113,11 +120,12 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 
 
 def _from_onnx(path: Path, architecture: str) -> nn.Module:
-    """A shipped classifier as a module: the graph's weights carry the names of the module's parameters."""
+    """A shipped classifier as a module: the graph's weights carry the names of the module's parameters. Those stored in
+    FP16 are computed in FP32 here as well."""
     model = shipped(path.parent.name)
     module = classifier(architecture, model.contract, len(model.classes))
     weights = onnx.load(str(path), load_external_data=False).graph.initializer
-    module.load_state_dict({w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in weights})
+    module.load_state_dict({w.name: torch.from_numpy(numpy_helper.to_array(w).astype(np.float32)) for w in weights})
     return module.eval().requires_grad_(False)
 
 

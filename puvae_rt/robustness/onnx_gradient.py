@@ -44,8 +44,8 @@ def gradient_model(classifier: ModelProto) -> ModelProto:
     """The classifier with one more input, `label` [N], and one more output, `gradient` [N,C,H,W].
 
     `classifier` takes `image` [N,C,H,W] to `logits` [N,K] by Conv, Relu, Flatten, Reshape, Gemm, MatMul and
-    Add in one chain; anything else raises `ContractError`. The gradient is that of the cross-entropy, summed
-    over the batch.
+    Add in one chain, with weights as they are or behind a Cast; anything else raises `ContractError`. The gradient is
+    that of the cross-entropy, summed over the batch.
     """
     try:
         model = onnx.shape_inference.infer_shapes(classifier, strict_mode=True)
@@ -177,8 +177,12 @@ def _shapes(graph: GraphProto) -> dict[str, Shape]:
 
 
 def _constants(graph: GraphProto) -> set[str]:
-    nodes = {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-    return nodes | {tensor.name for tensor in graph.initializer}
+    """Initializers, constants and what is cast from them: weights stored in half precision."""
+    names = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("Constant", "Cast") and names.issuperset(node.input):
+            names.update(node.output)
+    return names
 
 
 def _check_ends(graph: GraphProto, shapes: dict[str, Shape]) -> None:

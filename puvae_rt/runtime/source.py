@@ -77,6 +77,7 @@ def built_bundle(name: str, target: str) -> Path:
 
     Raises:
         UnknownModelError, TargetUnavailableError, BuildError
+        DataError: the model ships no test images, and its dataset is not to be had.
         QualityError: the engine that came out is not good enough.
     """
     from export import build, trt  # lazily: the one place where the runtime builds

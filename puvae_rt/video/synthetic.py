@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puvae_rt.errors import DataError
+from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.video.frames import Box, Frame, Pixels, Truth
 
 FPS = 30.0
@@ -55,6 +56,17 @@ def load_samples(path: Path) -> Samples:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 1 or not 0 < len(images) == len(labels):
         raise DataError(f"{path}: images {images.dtype} {images.shape}; expected uint8 [N,1,H,W] with N labels")
     return Samples(images, labels.astype(np.int64))
+
+
+def load_shipped(model: str) -> Samples:
+    """The test images that ship with `model`; DataError when it ships none, or other than gray ones."""
+    found = shipped(model)
+    if SAMPLES_FILE not in found.sha256:
+        raise DataError(
+            f"model {model!r} ships no test images to film, expected a model with {SAMPLES_FILE}; film others with "
+            "`python -m demos.make_clip --samples FILE.npz` and give the clip as --source, or choose another --model"
+        )
+    return load_samples(found.path(SAMPLES_FILE))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from puvae_rt import Purifier
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.models import Folder, build
 from puvae_rt.robustness.defences.defense_gan import Search
+from puvae_rt.runtime import assets as runtime_assets
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.runtime.ort import Classifier
 from tests.evaluation.conftest import Study
+from tests.export import shipped as toy
 from tests.tolerances import EXACT_ATOL
 
 IMAGES = 24
@@ -36,6 +38,21 @@ def test_a_shipped_classifier_is_the_deployed_one(tmp_path: Path, digits: np.nda
     module = Folder(tmp_path, "mnist").classifier(architecture)
     logits = module(torch.from_numpy(digits)).numpy()
     np.testing.assert_allclose(logits, deployed.logits(digits), rtol=EXACT_ATOL, atol=10 * EXACT_ATOL)
+
+
+def test_a_shipped_classifier_in_half_precision_is_the_deployed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assets = toy.pack(tmp_path, half=True).parent
+    for function in (runtime_assets.shipped, runtime_assets.shipped_names):
+        monkeypatch.setattr(function, "__defaults__", (assets,))
+    model = runtime_assets.shipped(toy.NAME)
+    images = np.divide(toy.clean_samples(6).sets["clean"], 255, dtype=np.float32)
+    module = Folder(tmp_path / "runs", toy.NAME).classifier("A")
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    deployed = Classifier(model.classifier(), model.contract, toy.CLASSES, threads=1)
+    logits = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(logits, deployed.logits(images), rtol=EXACT_ATOL, atol=10 * EXACT_ATOL)
 
 
 def test_without_a_training_what_ships_is_evaluated(tmp_path: Path, digits: np.ndarray) -> None:

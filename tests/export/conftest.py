@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.runtime import assets as runtime_assets
 from tests.export import shipped
 
@@ -14,11 +15,28 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shipped.pack(tmp_path_factory.mktemp("shipped"))
 
 
+@pytest.fixture(scope="session")
+def packed_without_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without samples.npz, its classifiers' weights in FP16."""
+    return shipped.pack(tmp_path_factory.mktemp("without_images"), ship_images=False, half=True)
+
+
 @pytest.fixture
 def toy_assets(packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The tiny model is the only one shipped, and the engine cache is empty."""
-    monkeypatch.setattr(runtime_assets, "ASSETS", packed.parent)
+    return only_shipped(packed, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def without_images(packed_without_images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """As `toy_assets`, without test images; no dataset is to be had but what a test names."""
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    return only_shipped(packed_without_images, monkeypatch, tmp_path)
+
+
+def only_shipped(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(runtime_assets, "ASSETS", model.parent)
     for function in (runtime_assets.shipped, runtime_assets.shipped_names):
-        monkeypatch.setattr(function, "__defaults__", (packed.parent,))
+        monkeypatch.setattr(function, "__defaults__", (model.parent,))
     monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
-    return packed
+    return model

@@ -11,7 +11,7 @@ from export import assets
 from export.classifier import ClassifierWeights, expected_shapes
 from export.samples import CLEAN, Samples
 from export.weights import Weights
-from puvae_rt.contract import Score
+from puvae_rt.contract import ImageContract, Score
 from puvae_rt.models.spec import Ranks
 from tests.export.toy import GRAY, header, random_weights, save_weights
 
@@ -55,9 +55,19 @@ def clean_samples(count: int) -> Samples:
     return Samples({CLEAN: images}, random.integers(0, CLASSES, count))
 
 
-def pack(folder: Path, count: int = 6) -> Path:
-    """folder/assets/toy, with its checkpoints in `folder`."""
+def dataset(path: Path, contract: ImageContract = GRAY, classes: int = CLASSES) -> Path:
+    """An .npz of random images that the model might have been trained on: 12 of each split."""
+    random = np.random.default_rng(6)
+    images = random.integers(0, 256, (12, contract.height, contract.width, contract.channels), np.uint8)
+    labels = np.arange(12) % classes
+    names = [f"class {i}" for i in range(classes)]
+    np.savez(path, x_train=images, y_train=labels, x_test=images[::-1], y_test=labels[::-1], class_names=names)
+    return path
+
+
+def pack(folder: Path, count: int = 6, **options: bool) -> Path:
+    """folder/assets/toy, with its checkpoints in `folder`; `options` of export.assets.pack."""
     puvae, source, target = checkpoints(folder)
-    out = folder / "assets" / NAME
-    assets.pack(assets.Parts.load(puvae, source, [target]), puvae, clean_samples(count), out, lambda line: None)
+    parts, out = assets.Parts.load(puvae, source, [target]), folder / "assets" / NAME
+    assets.pack(parts, puvae, clean_samples(count), out, lambda line: None, **options)
     return out

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 
 from export import assets
-from export.assets import Parts, random_targets
+from export.assets import Parts
+from export.attacked_samples import random_targets
 from export.onnx_file import read_puvae
 from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.errors import BuildError, DataError
 from puvae_rt.robustness.onnx_attack import OnnxGradient
 from puvae_rt.runtime.assets import read_model
-from tests.export.shipped import CLASSES, NAME, SCORE, checkpoints, clean_samples, save_classifier, toy_weights
+from tests.export.shipped import (
+    CLASSES,
+    NAME,
+    SCORE,
+    checkpoints,
+    clean_samples,
+    dataset,
+    save_classifier,
+    toy_weights,
+)
 from tests.export.toy import COLOR, GRAY, random_weights, save_weights
 from tests.tolerances import ONE_LEVEL
 
@@ -55,24 +65,41 @@ def test_the_runtime_takes_it(toy_assets: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     puvae, source, target = checkpoints(tmp_path)
-    images = clean_samples(12)
-    data = tmp_path / "toy.npz"
-    split = {"x": images.sets["clean"][:, 0], "y": images.labels}
-    np.savez(data, x_train=split["x"], y_train=split["y"], x_test=split["x"], y_test=split["y"], class_names=NAMES)
     out = tmp_path / "assets" / NAME
+    data = dataset(tmp_path / "toy.npz")
     command = ["--puvae", puvae, "--source", source, "--target", target, "--data", data, "--out", out]
     assert assets.main([*map(str, command), "--samples", "4", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["images"] == 4
-    assert summary["accuracy_classifier_a"].keys() == {"clean", "fgsm", "ifgsm"}
+    for name in ("classifier_a", "classifier_source"):
+        assert summary[f"accuracy_{name}"].keys() == {"clean", "fgsm", "ifgsm"}
     first = (out / "samples.npz").read_bytes()
     assert assets.main([*map(str, command), "--samples", "4"]) == 0  # again, in place, the same
     assert (out / "samples.npz").read_bytes() == first
     assert [path.name for path in out.parent.iterdir()] == [NAME]
-    assert "4 test images" in capsys.readouterr().out
+    assert "4 test images\n" in capsys.readouterr().out
+    whole = (out / "classifier_a.onnx").stat().st_size
+    assert assets.main([*map(str, command), "--samples", "4", "--no-images", "--half"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 test images, not shipped" in printed and "accuracy of classifier_a without a purifier: clean" in printed
+    assert "samples.npz" not in read_model(out).sha256 and not (out / "samples.npz").exists()
+    assert (out / "classifier_a.onnx").stat().st_size < 0.51 * whole
 
 
-NAMES = [f"class {i}" for i in range(CLASSES)]
+def test_a_folder_without_images_is_complete(packed_without_images: Path, packed: Path) -> None:
+    model = read_model(packed_without_images)
+    assert model.sha256.keys() == read_model(packed).sha256.keys() - {"samples.npz"}
+    assert {path.name for path in packed_without_images.iterdir()} == {*model.sha256, "model.json"}
+
+
+def test_another_dataset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    data = dataset(tmp_path / "toy.npz", classes=4)
+    command = ["--puvae", puvae, "--source", source, "--target", target, "--data", data, "--out", tmp_path / NAME]
+    assert assets.main([*map(str, command)]) == 2
+    assert "got 4 classes (class 0 to class 3) of 1x28x28 images, expected those of the model, 3" in (
+        capsys.readouterr().err
+    )
 
 
 def test_weights_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from puvae_rt import Purifier
 from puvae_rt.errors import BuildError, ContractError, DataError, PuvaeError, QualityError, UnknownModelError
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Purified
-from tests.export.shipped import CLASSES, NAME
+from tests.export.shipped import CLASSES, NAME, dataset
 from tests.export.toy import GRAY
 from tests.tolerances import EXACT_ATOL
 
@@ -183,6 +183,28 @@ def test_a_model_without_test_images_must_say_so(settings: Settings, checkpoints
         build(replace(settings, model=str(own)))
     folder, manifest = build(replace(settings, model=str(own), verify=False))
     assert (folder.name, manifest.quality, manifest.options.verify) == ("own-cpu-fp32", None, False)
+
+
+def test_a_model_that_ships_no_images_is_verified_on_its_dataset(
+    without_images: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"no test images to verify 'toy' with: .*--data PATH; or set PUVAE_DATA"):
+        build(settings)
+    with pytest.raises(DataError, match=r"'toy' with: dataset 'toy': got 4 classes .* expected those of the model, 3"):
+        build(replace(settings, data=dataset(tmp_path / "other.npz", classes=4)))
+    assert not settings.out.exists()
+    lines: list[str] = []
+    given = replace(settings, data=dataset(tmp_path / "toy.npz"))
+    report, again = build(given, lines.append)[1].quality, build(given)[1].quality
+    assert report is not None and again is not None and report.passed and report.images == 12
+    assert {"accuracy/clean", "classified/fgsm", "classified/ifgsm"} <= report.reference.keys()
+    assert any("ifgsm on classifier_a" in line for line in lines)
+    assert report.samples_sha256 == again.samples_sha256  # the same images and attacks
+
+
+def test_a_dataset_comes_before_the_shipped_images(settings: Settings, tmp_path: Path) -> None:
+    report = build(replace(settings, data=dataset(tmp_path / "toy.npz")))[1].quality
+    assert report is not None and report.images == 12
 
 
 def test_an_engine_that_is_not_good_enough_is_not_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

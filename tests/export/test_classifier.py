@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from export.classifier import load_classifier, write_classifier
-from puvae_rt.contract import ImageContract
+from export.trt import build_plan
+from puvae_rt.contract import IMAGE, ImageContract
 from puvae_rt.data import Dataset, Split
 from puvae_rt.errors import BuildError
 from puvae_rt.models.classifiers import classifier
@@ -59,6 +60,47 @@ def test_the_sizes_that_are_used(tmp_path: Path, contract: ImageContract) -> Non
     assert Classifier(tmp_path / "a.onnx", contract, 10, 1).labels(
         np.zeros((2, *contract.shape), np.float32)
     ).shape == (2,)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_half_storage_is_rounding_and_nothing_else(tmp_path: Path, architecture: str) -> None:
+    model = trained(tmp_path / "c.safetensors", architecture, SMALL, 7)
+    weights = load_classifier(tmp_path / "c.safetensors")
+    write_classifier(tmp_path / "half.onnx", weights, half=True)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith(".weight"):
+                value.copy_(value.half().float())
+    images = np.random.default_rng(0).random((3, *SMALL.shape), np.float32)
+    x = torch.from_numpy(images).requires_grad_()
+    want, labels = model(x), np.array([0, 1, 1])
+    got = Classifier(tmp_path / "half.onnx", SMALL, 7, threads=1).logits(images)
+    np.testing.assert_allclose(got, want.detach().numpy(), rtol=0, atol=EXACT_ATOL)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(want, torch.from_numpy(labels), reduction="sum"), x)
+    scale = float(gradient.abs().max())
+    got_gradient = OnnxGradient(tmp_path / "half.onnx")(images, labels)[1]
+    np.testing.assert_allclose(got_gradient, gradient.numpy(), rtol=0, atol=GRADIENT_RELATIVE * scale)
+    write_classifier(tmp_path / "full.onnx", weights)
+    assert (tmp_path / "half.onnx").stat().st_size < 0.55 * (tmp_path / "full.onnx").stat().st_size
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    trained(tmp_path / "c.safetensors", "A", SMALL, 7)
+    weights = load_classifier(tmp_path / "c.safetensors")
+    weights.tensors["2.weight"][0, 0, 0, 0] = -1e5
+    with pytest.raises(BuildError, match=r"2.weight: a weight of 100000, expected at most 65504 in FP16; .*--half"):
+        write_classifier(tmp_path / "c.onnx", weights, half=True)
+
+
+def test_tensorrt_folds_the_casts_of_half_storage(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    trained(tmp_path / "c.safetensors", "A", SMALL, 7)
+    plans = []
+    for half in (False, True):
+        write_classifier(tmp_path / "c.onnx", load_classifier(tmp_path / "c.safetensors"), half)
+        plans.append(build_plan("rtx", (tmp_path / "c.onnx").read_bytes(), (1, 8), {IMAGE: SMALL.shape}, ("8.6",)))
+    full, halved = ([layer.precision for layer in plan.layers] for plan in plans)
+    assert halved == full
 
 
 def test_a_purifier_is_no_classifier(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from export import verify as command
 from export.build import Settings, build
 from puvae_rt.runtime.manifest import sha256_of
-from tests.export.shipped import NAME
+from tests.export.shipped import NAME, dataset
 
 pytestmark = pytest.mark.usefixtures("toy_assets")
 
@@ -44,6 +44,18 @@ def test_a_good_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None
     report = json.loads(capsys.readouterr().out)["quality"]
     assert report["passed"] and report["images"] == 2
     assert report["built"]["agreement/fgsm"] == 1
+
+
+def test_a_bundle_of_a_model_that_ships_no_images(
+    without_images: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(bundle)]) == 2
+    assert "no test images to verify 'toy' with" in capsys.readouterr().err
+    assert command.main([str(bundle), "--data", str(dataset(tmp_path / "toy.npz")), "--json"]) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)["quality"]
+    assert report["passed"] and report["images"] == 12 and "agreement/ifgsm" in report["built"]
+    assert "fgsm on classifier_a" in printed.err
 
 
 def test_an_engine_that_computes_something_else(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,15 @@ class OnnxChain:
         self.at = output
         return self
 
+    def casting(self) -> OnnxChain:
+        """Its FP16 weights cast to FP32 where they are read."""
+        for weight in self.weights:
+            if weight.data_type == TensorProto.FLOAT16:
+                for node in self.nodes:
+                    node.input[:] = [f"{weight.name}.fp32" if name == weight.name else name for name in node.input]
+                self.nodes.insert(0, helper.make_node("Cast", [weight.name], [f"{weight.name}.fp32"], to=1))
+        return self
+
     def model(self, classes: int, output: str = "logits") -> onnx.ModelProto:
         self.then("Identity" if not self.nodes else "Reshape", np.array([-1, classes]), output=output)
         graph = helper.make_graph(

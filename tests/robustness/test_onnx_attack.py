@@ -65,6 +65,20 @@ def test_gradient_is_that_of_autograd(name: str, contract: tuple[int, int, int],
     np.testing.assert_allclose(got, x.grad.numpy(), atol=GRADIENT_RELATIVE * float(x.grad.abs().max()))
 
 
+def test_weights_in_half_precision_give_the_gradient_of_the_rounded_ones(tmp_path: Path) -> None:
+    conv, dense = (_weights(seed, *shape).astype(np.float16) for seed, shape in enumerate([(4, 1, 3, 3), (80, 3)]))
+    halved, rounded = OnnxChain((1, 7, 6)), OnnxChain((1, 7, 6))
+    for chain, cast in ((halved, True), (rounded, False)):
+        chain.then("Conv", conv if cast else conv.astype(np.float32)).then("Relu").then("Flatten")
+        chain.then("Gemm", dense if cast else dense.astype(np.float32))
+    onnx.save(halved.casting().model(3), str(tmp_path / "half.onnx"))
+    onnx.save(rounded.model(3), str(tmp_path / "float.onnx"))
+    images, labels = np.random.default_rng(0).random((4, 1, 7, 6), np.float32), np.array([0, 1, 2, 0])
+    want, got = (OnnxGradient(tmp_path / f"{name}.onnx")(images, labels) for name in ("float", "half"))
+    for one, other in zip(want, got, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=GRADIENT_RELATIVE * float(np.abs(one).max()))
+
+
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_attacks_equal_the_torch_ones(attack: str, targeted: bool, tmp_path: Path) -> None:
@@ -157,6 +171,7 @@ def _branching() -> onnx.ModelProto:
     ("model", "message"),
     [
         pytest.param(lambda: OnnxChain((1, 1, 3)).then("Tanh").model(3), "Tanh", id="operator"),
+        pytest.param(lambda: OnnxChain((1, 1, 3)).then("Cast", to=1).model(3), "Cast", id="cast of the image"),
         pytest.param(_branching, "expected a chain", id="branch"),
         pytest.param(lambda: OnnxChain((1, 1, 3)).then("Relu").model(3, "scores"), "logits", id="output"),
         pytest.param(lambda: _dense("Gemm", _weights(0, 5, 3)), "shapes", id="shapes that do not fit"),
