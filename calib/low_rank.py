@@ -26,9 +26,9 @@ from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import DilatedTrunk, PuVAE, split_phases
-from puvae_rt.models.spec import HIDDEN, KERNEL, WIDTH, Ranks
+from puvae_rt.models.spec import KERNEL, WIDTH, Ranks, check_ranks
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
-from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule
+from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule, attack_scale
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.stages import Stage, require_same, train_stage
 from puvae_rt.training.tasks import PuvaeTask, random_noise
@@ -38,7 +38,6 @@ FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=3, learning_rate=5e-4)
 IMAGES = 4000  # whose activations decide the directions; half of them noisy
 CHUNK = 250
 NOISE = 0.5
-LIMITS = Ranks(fc1=HIDDEN, fc2=HIDDEN, trunk=KERNEL * WIDTH)  # ranks of the dense layers
 
 
 def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
@@ -49,15 +48,12 @@ def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
     """
     if model.ranks != Ranks():
         raise ContractError(f"model of ranks {tuple(model.ranks)}: expected dense layers; factor the full model")
-    for name, rank in ranks._asdict().items():
-        limit = getattr(LIMITS, name)
-        if rank is not None and not 0 < rank < limit:
-            raise ContractError(f"rank of {name}: got {rank}, expected 1 to {limit - 1} (--{name})")
+    check_ranks(ranks)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         thin = PuVAE(model.contract, model.classes, ranks)
         noisy = images.clone()
-        noisy[::2] = (noisy[::2] + random_noise(noisy[::2], NOISE)).clamp(0, 1)
+        noisy[::2] = (noisy[::2] + random_noise(noisy[::2], NOISE * attack_scale(model.contract))).clamp(0, 1)
         parts = torch.split(noisy, CHUNK)
         thin.load_state_dict({k: v for k, v in model.state_dict().items() if k in thin.state_dict()}, strict=False)
         if ranks.trunk is not None:
@@ -135,8 +131,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ranks = Ranks(args.fc1, args.fc2, args.trunk)
     factored = factor(full, images, ranks)
     stage = Stage(folder, f"{args.puvae}{LOW_RANK}")
-    schedule = replace(FINE_TUNING, epochs=args.epochs, replays=meta["schedule"]["replays"])
-    history = {key: meta[key] for key in ("recipe", "schedule")} | {"fine_tuning": asdict(schedule)}
+    trained = meta["schedule"]
+    schedule = replace(FINE_TUNING, epochs=args.epochs, replays=trained["replays"], bf16=trained.get("bf16", False))
+    history = {key: meta[key] for key in ("recipe", "schedule")} | {"fine_tuning": schedule.record()}
     if not stage.weights.exists():
         thin = copy.deepcopy(factored)
         fine_tune(stage, thin, source, dataset, Recipe(**meta["recipe"]), schedule)

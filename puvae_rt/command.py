@@ -40,6 +40,11 @@ def add_dataset(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree split/class/*.png|jpg")
 
 
+def add_bf16(p: argparse.ArgumentParser) -> None:
+    """--bf16, of trainings."""
+    p.add_argument("--bf16", action="store_true", help="multiply in bfloat16: for CPUs with AVX-512 BF16 or AMX")
+
+
 def _fail(message: str, code: int) -> int:
     print(message, file=sys.stderr)
     return code

@@ -130,7 +130,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_places(p: argparse.ArgumentParser) -> None:
     add_dataset(p)
-    p.add_argument("--models", type=Path, default=Path("runs"), help="MODELS/DATASET holds the weights (default: runs)")
+    p.add_argument(
+        "--models",
+        type=Path,
+        default=Path("runs"),
+        help="MODELS/DATASET holds the weights; the models that ship stand in (default: runs)",
+    )
     p.add_argument("--results", type=Path, default=Path("results"), help="(default: results)")
     p.add_argument("--bundle", help="of --time: shipped model or bundle that is timed (default: the dataset's name)")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_dataset, run_command
+from puvae_rt.command import add_bf16, add_dataset, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES
 
@@ -43,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--classifier-epochs", type=int, help=f"(default: {CLASSIFIER_SCHEDULE.epochs})")
     p.add_argument("--batch", type=int, default=PUVAE_SCHEDULE.batch, help="images a step (default: %(default)s)")
     p.add_argument("--limit", type=int, help="train on the first LIMIT images only")
+    p.add_argument(
+        "--ranks",
+        nargs=3,
+        type=int,
+        metavar=("FC1", "FC2", "TRUNK"),
+        help="train at low rank from the start: half the time of the dense layers and calib.low_rank behind them",
+    )
+    add_bf16(p)
     p.add_argument("--json", action="store_true", help="print the summary as JSON")
     return p
 

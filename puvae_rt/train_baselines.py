@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_dataset, run_command
+from puvae_rt.command import add_bf16, add_dataset, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
 
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--epochs", type=int, help=f"(default: {epochs})")
     p.add_argument("--batch", type=int, help="images a step")
     p.add_argument("--limit", type=int, help="train on the first LIMIT images only")
+    add_bf16(p)
     p.add_argument("--json", action="store_true", help="print the summary as JSON")
     return p
 

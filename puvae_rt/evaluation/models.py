@@ -120,13 +120,23 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 
 
 def _from_onnx(path: Path, architecture: str) -> nn.Module:
-    """A shipped classifier as a module: the graph's weights carry the names of the module's parameters. Those stored in
-    FP16 are computed in FP32 here as well."""
+    """A shipped classifier as a module, in FP32: the graph's weights carry the names of the module's parameters."""
     model = shipped(path.parent.name)
     module = classifier(architecture, model.contract, len(model.classes))
     weights = onnx.load(str(path), load_external_data=False).graph.initializer
-    module.load_state_dict({w.name: torch.from_numpy(numpy_helper.to_array(w).astype(np.float32)) for w in weights})
+    stored = {weight.name: torch.from_numpy(numpy_helper.to_array(weight).astype(np.float32)) for weight in weights}
+    module.load_state_dict({name: _parameter(name, stored) for name in module.state_dict()})
     return module.eval().requires_grad_(False)
+
+
+def _parameter(name: str, stored: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of the module's parameter `name`; a layer that ships as two thin ones is multiplied back."""
+    if name in stored:
+        return stored[name]
+    layer, part = name.split(".")
+    if part == "bias":
+        return stored[f"{layer}.1.bias"]
+    return stored[f"{layer}.1.weight"] @ stored[f"{layer}.0.weight"]
 
 
 def _history(meta: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class PuVAE(nn.Module):
     def head(self, features: Tensor, onehot: Tensor) -> Posterior:
         """features [N, HIDDEN], onehot [N, K] -> q(z | x, y)."""
         hidden = F.relu(self.fc2(F.relu(features + self.fc1_label(onehot))))
-        mu, raw = self.fc3(hidden).chunk(2, dim=1)
+        mu, raw = self.fc3(hidden).float().chunk(2, dim=1)
         return Posterior(mu, F.softplus(raw))
 
     def encode(self, x: Tensor, onehot: Tensor) -> Posterior:
@@ -120,7 +120,7 @@ class PuVAE(nn.Module):
         x = x.view(-1, WIDTH, DECODER_GRID, DECODER_GRID)
         for deconv in self.deconvs[:-1]:
             x = F.relu(deconv(x))
-        return self.deconvs[-1](x)  # type: ignore[no-any-return]
+        return self.deconvs[-1](x).float()  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, onehot: Tensor) -> Tensor:
         return torch.sigmoid(self.decode_logits(z, onehot))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from puvae_rt.errors import ContractError
+
 WIDTH = 32  # channels of every hidden convolution
 KERNEL = 7
 DILATION = 2
@@ -26,6 +28,17 @@ class Ranks(NamedTuple):
     fc1: int | None = None  # of the image half of FC1
     fc2: int | None = None
     trunk: int | None = None  # of the second and third convolution: 7x1 to that many channels, then 1x7
+
+
+RANK_LIMITS = Ranks(fc1=HIDDEN, fc2=HIDDEN, trunk=KERNEL * WIDTH)  # ranks of the dense layers
+
+
+def check_ranks(ranks: Ranks) -> None:
+    """Raises ContractError when a rank is as large as its layer, or not positive."""
+    for name, rank in ranks._asdict().items():
+        limit = getattr(RANK_LIMITS, name)
+        if rank is not None and not 0 < rank < limit:
+            raise ContractError(f"rank of {name}: got {rank}, expected 1 to {limit - 1}")
 
 
 class Conv(NamedTuple):

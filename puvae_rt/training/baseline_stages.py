@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,11 +41,12 @@ class Settings(NamedTuple):
     epochs: int | None = None
     batch: int | None = None
     limit: int | None = None
+    bf16: bool = False
 
 
 def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
     """MagNet's reformer."""
-    history = {"schedule": asdict(schedule)}
+    history = {"schedule": schedule.record()}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: reformer(dataset.contract))
         train_stage(stage, ReformerTask(model, dataset.contract), dataset.train, schedule, identity(dataset))
@@ -56,7 +57,7 @@ def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
 
 def train_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
     """The generator; its critic stays in the checkpoint."""
-    history = {"schedule": asdict(schedule)}
+    history = {"schedule": schedule.record()}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: Gan(dataset.contract))
         train_stage(stage, GanTask(model), dataset.train, schedule, identity(dataset), GAN_ADAM)
@@ -69,7 +70,7 @@ def train_adversarially(
     stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float
 ) -> Report:
     """A classifier trained on FGSM examples of the undefended one beside it."""
-    history = {"schedule": asdict(schedule), "epsilon": epsilon}
+    history = {"schedule": schedule.record(), "epsilon": epsilon}
     if not stage.weights.exists():
         attacked, _ = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
         model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
@@ -98,7 +99,7 @@ def train_baseline(settings: Settings) -> Report:
     folder = settings.out / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
     given = {k: v for k in ("epochs", "batch") if (v := getattr(settings, k)) is not None}
-    schedule = replace(BASELINE_SCHEDULES[settings.baseline], **given)
+    schedule = replace(BASELINE_SCHEDULES[settings.baseline], bf16=settings.bf16, **given)
     if settings.baseline == "magnet":
         return {"magnet": train_magnet(Stage(folder, "magnet"), dataset, schedule)}
     if settings.baseline == "defense_gan":

@@ -26,7 +26,8 @@ def start_from_thresholds(trunk: nn.Module) -> None:
     if not isinstance(trunk, DilatedTrunk):
         raise ContractError(f"threshold_start: got a {type(trunk).__name__}, expected the convolutional trunk")
     first, second = trunk.convs[0], trunk.convs[1]
-    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+    if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.Conv2d):
+        raise ContractError("threshold_start: got a trunk of low rank, expected a dense one; factor it after training")
     pairs = WIDTH // 4
     for pair, t in enumerate(torch.linspace(*THRESHOLDS, pairs).tolist()):
         gain = 1 / (1 - 2 * t)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -82,7 +81,7 @@ def fit(
         raise DataError(
             f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images (--batch)"
         )
-    identity = identity | {"schedule": asdict(schedule)}
+    identity = identity | {"schedule": schedule.record()}
     channels_last(task.module)
     optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, betas=adam.betas, fused=True)
     with torch.random.fork_rng(devices=[]):
@@ -118,7 +117,8 @@ def _step(
     index = _batch_index(len(split), schedule, batch)
     x, y = (torch.from_numpy(a) for a in split.batch(index))
     optimizer.zero_grad(set_to_none=True)
-    loss, metrics = task.loss(x, y, fresh=replay == 0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bf16):
+        loss, metrics = task.loss(x, y, fresh=replay == 0)
     loss.backward()  # type: ignore[no-untyped-call]
     task.after_backward()
     optimizer.step()

@@ -14,6 +14,7 @@ from puvae_rt.models.puvae import PuVAE
 from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
 from puvae_rt.robustness.radii import radii_of
 from puvae_rt.training.losses import dead_zone_sse
+from puvae_rt.training.recipes import attack_scale
 
 CHUNK = 250  # images at a time
 
@@ -54,11 +55,12 @@ def tune_score(model: PuVAE, split: Split, seed: int = 0) -> tuple[Score, list[d
     """
     images, labels = (torch.from_numpy(part) for part in split.batch(slice(None)))
     generator = torch.Generator().manual_seed(seed)
-    scores = [Score(tau, weight) for tau, weight in product(TAUS, KL_WEIGHTS)]
+    scale = attack_scale(model.contract)
+    scores = [Score(scale * tau, weight) for tau, weight in product(TAUS, KL_WEIGHTS)]
     columns = []
     for level in NOISE_LEVELS:
         noise = torch.randn(images.shape, generator=generator).sign()
-        columns.append(score_accuracies(model, (images + level * noise).clamp(0, 1), labels, scores))
+        columns.append(score_accuracies(model, (images + scale * level * noise).clamp(0, 1), labels, scores))
     accuracies = torch.tensor(columns).T  # [scores, levels]
     table = [
         {"tau": s.tau, "kl_weight": s.kl_weight}

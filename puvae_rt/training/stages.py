@@ -17,15 +17,17 @@ from puvae_rt.data import Dataset, Split, load_dataset
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.training.artefacts import load_classifier, load_puvae, save_classifier, save_puvae
+from puvae_rt.models.spec import Ranks, check_ranks
+from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
-from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS, SOURCE, Recipe, Schedule
+from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, REPLAYS, SOURCE, Recipe, Schedule, recipe_for
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
+COLOUR_CHANNELS = 3  # photographs, whose light and place vary
 
 
 class Stage(NamedTuple):
@@ -69,11 +71,12 @@ def train_stage(
 
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
-    history = {"schedule": asdict(schedule)}
+    augmented = dataset.contract.channels == COLOUR_CHANNELS
+    history = {"schedule": schedule.record()} | ({"augmented": True} if augmented else {})
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        train_stage(stage, ClassifierTask(model), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model, meta = load_classifier(stage.weights)
     require_same(stage, meta, history | {"architecture": architecture})
@@ -81,20 +84,21 @@ def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule
 
 
 def train_puvae(
-    stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule
+    stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule, ranks: Ranks = Ranks()
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    history = {"recipe": asdict(recipe), "schedule": asdict(schedule)}
+    history = {"recipe": asdict(recipe), "schedule": schedule.record()}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes)))
+        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks))
         if recipe.threshold_start:
             start_from_thresholds(model.trunk)
         identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
+        identity |= {"ranks": [*ranks]} if ranks != Ranks() else {}
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
     model, meta = load_puvae(stage.weights)
-    require_same(stage, meta, history)
+    require_same(stage, meta, history | {"ranks": ranks._asdict()})
     return model, Score(**meta["score"])
 
 
@@ -108,7 +112,9 @@ def seeded(seed: int, make: Callable[[], Any]) -> Any:
 def require_same(stage: Stage, meta: dict[str, Any], wanted: dict[str, Any]) -> None:
     differing = sorted(k for k, v in wanted.items() if meta.get(k) != json.loads(json.dumps(v)))
     if differing:
-        raise CheckpointError(f"{stage.weights}: trained with other {', '.join(differing)}; choose another --out")
+        raise CheckpointError(
+            f"{stage.weights}: trained with other {', '.join(differing)}; move it away, or train into another folder"
+        )
 
 
 class Settings(NamedTuple):
@@ -123,17 +129,21 @@ class Settings(NamedTuple):
     classifier_epochs: int | None = None
     batch: int = PUVAE_SCHEDULE.batch
     limit: int | None = None
+    bf16: bool = False
+    ranks: Sequence[int] | None = None  # FC1, FC2, trunk
 
 
 def train_dataset(settings: Settings) -> dict[str, Any]:
     """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json."""
     s = settings
+    ranks = Ranks(*s.ranks or ())
+    check_ranks(ranks)
     dataset = load_dataset(s.dataset, s.data)
     if s.limit:
         dataset = replace(dataset, train=dataset.train.head(s.limit))
     folder = s.out / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
-    schedule = replace(CLASSIFIER_SCHEDULE, epochs=s.classifier_epochs or CLASSIFIER_SCHEDULE.epochs)
+    schedule = replace(CLASSIFIER_SCHEDULE, epochs=s.classifier_epochs or CLASSIFIER_SCHEDULE.epochs, bf16=s.bf16)
     source_schedule = replace(schedule, seed=SOURCE.seed)
     source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
@@ -141,11 +151,13 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         name = f"classifier_{architecture.lower()}"
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
-    recipe = RECIPES[s.recipe]
+    recipe = recipe_for(s.recipe, dataset)
     replays = REPLAYS if recipe.self_attack else 1
-    schedule = replace(PUVAE_SCHEDULE, epochs=s.epochs or PUVAE_SCHEDULE.epochs, batch=s.batch, replays=replays)
-    vae, score = train_puvae(Stage(folder, f"puvae_{recipe.name}"), source, dataset, recipe, schedule)
-    results[f"puvae_{recipe.name}"] = {
+    epochs = s.epochs or PUVAE_SCHEDULE.epochs
+    schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
+    name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"
+    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, schedule, ranks)
+    results[name] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
     }

@@ -11,16 +11,19 @@ from puvae_rt.training.loop import Metrics, channels_last
 from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
 
+# Augmentation of photographs: largest turn (radians), zoom, shift (of half a side) and log of the gain.
+TURN, ZOOM, SHIFT, LIGHT = 0.15, 0.1, 0.15, 0.7
+
 
 class ClassifierTask:
-    """Cross-entropy on clean images."""
+    """Cross-entropy on clean images, or on `augment`ed ones."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, augmented: bool = False) -> None:
+        self.module, self.augmented = module, augmented
         self.state: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
-        logits = self.module(x)
+        logits = self.module(augment(x) if self.augmented else x)
         loss = F.cross_entropy(logits, y)
         accuracy = (logits.argmax(1) == y).float().mean()
         return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
@@ -85,6 +88,19 @@ class PuvaeTask:
             self.state["perturbation"] = torch.empty_like(x).uniform_(-radius, radius)
         attacked = torch.arange(len(x)).view(-1, 1, 1, 1) % 2 == 0
         return torch.where(attacked, x + self.state["perturbation"], noisy).clamp(0, 1).requires_grad_()
+
+
+def augment(x: Tensor) -> Tensor:
+    """Images [N,C,H,W] in [0,1], each turned, scaled, shifted, and lit differently, within the bounds above."""
+    n = len(x)
+    angle, zoom, gain = (bound * (2 * torch.rand(n) - 1) for bound in (TURN, ZOOM, LIGHT))
+    scale = 1 + zoom
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    shift = SHIFT * (2 * torch.rand(2, n) - 1)
+    affine = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(affine, list(x.shape), align_corners=False)
+    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return (moved * gain.exp().view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def random_noise(x: Tensor, largest: float) -> Tensor:

@@ -45,3 +45,13 @@ def test_a_dataset_of_ones_own_is_trained_to_the_end(
     assert main(command(data, tmp_path, "--recipe", "paper")) == 0
     assert main([*command(data, tmp_path)[:-6], "--epochs", "2", "--batch", "16", "--target", "A"]) == 2
     assert "other schedule" in capsys.readouterr().err
+
+
+def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--bf16")) == 0
+    _, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
+    assert meta["ranks"] == {"fc1": 4, "fc2": 5, "trunk": 6} and meta["schedule"]["bf16"] is True
+    assert main(command(data, tmp_path, "--ranks", "4", "5", "7", "--bf16")) == 2
+    assert "other ranks" in capsys.readouterr().err
+    assert main(command(data, tmp_path, "--ranks", "0", "5", "7")) == 2
+    assert "rank of fc1: got 0, expected 1 to 1023" in capsys.readouterr().err

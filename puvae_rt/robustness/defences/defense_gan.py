@@ -14,9 +14,10 @@ from torch import Tensor
 
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Generator
+from puvae_rt.training.loop import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
-MAX_CODES = 2560  # descended at once: a mini-batch of 128 with R = 20, about 1 GB
+MAX_CODES = 500  # that `purify` descends at once: 25 images with R = 20; more no longer fit the cache
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DefenseGan:
     """The generator's best reconstruction of each image; an `Anytime` defence."""
 
     def __init__(self, generator: Generator, search: Search = Search()) -> None:
-        self.generator, self.search = generator.eval(), search
+        self.generator, self.search = channels_last(generator.eval()), search
 
     def purify(self, images: Tensor) -> Tensor:
         together = max(1, MAX_CODES // self.search.restarts)

@@ -1,0 +1,31 @@
+"""Augmentation stays within its bounds, and is none where the bounds are zero."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from puvae_rt.training import tasks
+
+
+def test_every_image_is_changed_and_stays_in_range() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(8, 3, 32, 32)
+    y = tasks.augment(x)
+    assert y.shape == x.shape and float(y.min()) >= 0 and float(y.max()) <= 1
+    assert all(not torch.allclose(a, b, atol=0.05) for a, b in zip(x, y, strict=True))
+
+
+def test_without_bounds_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("TURN", "ZOOM", "SHIFT", "LIGHT"):
+        monkeypatch.setattr(tasks, bound, 0.0)
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(tasks.augment(x), x)
+
+
+def test_light_alone_is_a_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("TURN", "ZOOM", "SHIFT"):
+        monkeypatch.setattr(tasks, bound, 0.0)
+    x = torch.full((4, 3, 8, 8), 0.3)
+    factors = tasks.augment(x)[:, 0, 0, 0] / 0.3
+    assert float(factors.max()) <= 2.02 and float(factors.min()) >= 0.49 and float(factors.std()) > 0
