@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from export.engine import for_cpu
 from export.onnx_file import write_onnx
 from export.passes import apply, exact_passes
 from export.reference import straightforward
-from export.samples import Samples, save_samples
+from export.samples import CLEAN, Samples, save_samples
+from export.thin_classifier import IMAGES, LARGE, RANK, factored
 from export.weights import Weights, load_weights
 from puvae_rt.command import run_command
 from puvae_rt.errors import BuildError, ContractError
@@ -60,6 +61,12 @@ class Parts:
         if len({weights.architecture for weights in parts.targets}) != len(targets):
             raise BuildError("--target: two classifiers of one architecture; give one of each")
         return parts
+
+    def thin(self, images: Samples, rank: int, progress: Progress) -> Parts:
+        """With the classifiers' large layers factored, by their activations on `images`."""
+        floats = np.divide(images.sets[CLEAN], 255, dtype=np.float32)
+        source, *targets = (factored(weights, floats, rank, progress) for weights in (self.source, *self.targets))
+        return replace(self, source=source, targets=tuple(targets))
 
     @property
     def default_classifier(self) -> str:
@@ -149,8 +156,8 @@ def _check_sizes(folder: Path) -> None:
         if (size := path.stat().st_size) >= MAX_ASSET_BYTES:
             raise BuildError(
                 f"{path.name}: {size:,} bytes, expected less than {MAX_ASSET_BYTES:,} to be kept in git; factor the "
-                "purifier to low rank with `python -m calib.low_rank`, store classifiers with --half, or ship fewer "
-                "--samples"
+                "purifier to low rank with `python -m calib.low_rank`, store classifiers with --half and at a lower "
+                "--classifier-rank, or ship fewer --samples"
             )
 
 
@@ -159,12 +166,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ContractError(f"--samples {args.samples}: expected at least one image")
     parts = Parts.load(args.puvae, args.source, args.target)
     dataset = dataset_of(parts.puvae.model, parts.puvae.classes, parts.puvae.contract, args.data)
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr)
+
     return pack(
-        parts,
+        parts.thin(choose(dataset.train, IMAGES), args.classifier_rank, progress),
         args.puvae,
         choose(dataset.test, args.samples),
         args.out,
-        lambda line: print(line, file=sys.stderr),
+        progress,
         ship_images=not args.no_images,
         half=args.half,
     )
@@ -189,6 +200,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=1000, help="test images to attack and ship (default: %(default)s)")
     p.add_argument("--no-images", action="store_true", help="ship none of them: builds verify on the user's dataset")
     p.add_argument("--half", action="store_true", help="store classifiers' weights in FP16, computed in FP32")
+    p.add_argument(
+        "--classifier-rank",
+        type=int,
+        default=RANK,
+        metavar="R",
+        help=f"of classifiers' fully connected layers of over {LARGE // 10**6} million weights (default: %(default)s)",
+    )
     p.add_argument("--data", type=Path, help="the dataset (default: PUVAE_DATA, else the download)")
     p.add_argument("--out", type=Path, required=True, help="the folder, called as the model: puvae_rt/assets/mnist")
     p.add_argument("--json", action="store_true", help="print the summary as JSON")

@@ -30,7 +30,9 @@ class ClassifierWeights:
     classes: tuple[str, ...]
     contract: ImageContract
     architecture: str  # a key of ARCHITECTURES
-    tensors: Mapping[str, Array]  # "<position in the Sequential>.weight" and ".bias"
+    # "<position in the Sequential>.weight" and ".bias"; of a layer that `thin_classifier` factored, ".0.weight"
+    # [rank, features], ".1.weight" [units, rank] and ".1.bias".
+    tensors: Mapping[str, Array]
 
 
 def load_classifier(path: Path) -> ClassifierWeights:
@@ -47,7 +49,7 @@ def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
     graph.outputs = [Tensor(LOGITS, np.float32, (BATCH, classes))]
-    convs, linears = _positions(weights.architecture)
+    convs, linears = layer_positions(weights.architecture)
     at = IMAGE
     for position, conv in zip(convs, ARCHITECTURES[weights.architecture].convs, strict=True):
         inputs = [at, *_parameters(graph, position, weights, half)]
@@ -56,10 +58,15 @@ def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
         at = graph.op("Relu", [linear], f"relu{position}")
     at = graph.op("Flatten", [at], "features")
     for position in linears[:-1]:
-        linear = graph.op("Gemm", [at, *_parameters(graph, position, weights, half)], f"linear{position}", transB=1)
+        linear = _linear(graph, at, position, weights, half, linear_output(position))
         at = graph.op("Relu", [linear], f"relu{position}")
-    graph.op("Gemm", [at, *_parameters(graph, linears[-1], weights, half)], LOGITS, transB=1)
+    _linear(graph, at, linears[-1], weights, half, LOGITS)
     return graph
+
+
+def linear_output(position: int) -> str:
+    """The tensor that a hidden fully connected layer makes, before its ReLU."""
+    return f"linear{position}"
 
 
 def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False) -> None:
@@ -78,7 +85,7 @@ def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False)
 def expected_shapes(weights: ClassifierWeights) -> Shapes:
     """Name -> shape of every tensor."""
     architecture = ARCHITECTURES[weights.architecture]
-    convs, linears = _positions(weights.architecture)
+    convs, linears = layer_positions(weights.architecture)
     channels, side = weights.contract.channels, weights.contract.height
     shapes: Shapes = {}
     for position, conv in zip(convs, architecture.convs, strict=True):
@@ -107,21 +114,30 @@ def _describe(fields: Fields) -> ClassifierWeights:
     )
 
 
-def _positions(architecture: str) -> tuple[list[int], list[int]]:
+def layer_positions(architecture: str) -> tuple[list[int], list[int]]:
     """Where the Sequential keeps its layers: (conv, relu)*, dropout, flatten, (linear, relu, dropout)*, linear."""
     convs, hidden = len(ARCHITECTURES[architecture].convs), len(ARCHITECTURES[architecture].hidden)
     first = 2 * convs + 2
     return [2 * i for i in range(convs)], [first + 3 * i for i in range(hidden + 1)]
 
 
-def _parameters(graph: Graph, position: int, weights: ClassifierWeights, half: bool) -> list[str]:
-    weight, bias = (f"{position}.{part}" for part in ("weight", "bias"))
-    stored = _half(graph, weight, weights) if half else graph.constant(weight, weights.tensors[weight])
-    return [stored, graph.constant(bias, weights.tensors[bias])]
+def _linear(graph: Graph, at: str, position: int, weights: ClassifierWeights, half: bool, output: str) -> str:
+    """One product, or the two of a factored layer."""
+    if f"{position}.weight" in weights.tensors:
+        return graph.op("Gemm", [at, *_parameters(graph, position, weights, half)], output, transB=1)
+    thin = graph.op("Gemm", [at, _weight(graph, f"{position}.0.weight", weights, half)], f"thin{position}", transB=1)
+    return graph.op("Gemm", [thin, *_parameters(graph, f"{position}.1", weights, half)], output, transB=1)
 
 
-def _half(graph: Graph, name: str, weights: ClassifierWeights) -> str:
-    """The FP16 constant `name`, cast to FP32."""
+def _parameters(graph: Graph, layer: int | str, weights: ClassifierWeights, half: bool) -> list[str]:
+    bias = f"{layer}.bias"
+    return [_weight(graph, f"{layer}.weight", weights, half), graph.constant(bias, weights.tensors[bias])]
+
+
+def _weight(graph: Graph, name: str, weights: ClassifierWeights, half: bool) -> str:
+    """The constant `name`; with `half` in FP16, cast to FP32."""
+    if not half:
+        return graph.constant(name, weights.tensors[name])
     if (largest := float(np.abs(weights.tensors[name]).max())) > MAX_HALF:
         raise BuildError(f"{name}: a weight of {largest:g}, expected at most {MAX_HALF:g} in FP16; leave out --half")
     stored = graph.constant(name, weights.tensors[name], np.float16)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from export import thin_classifier
 from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.errors import CheckpointError
@@ -40,16 +41,19 @@ def test_a_shipped_classifier_is_the_deployed_one(tmp_path: Path, digits: np.nda
     np.testing.assert_allclose(logits, deployed.logits(digits), rtol=EXACT_ATOL, atol=10 * EXACT_ATOL)
 
 
-def test_a_shipped_classifier_in_half_precision_is_the_deployed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("large", [10**9, 10**6], ids=["half", "half-and-low-rank"])
+def test_a_shipped_classifier_that_was_made_smaller_is_the_deployed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    assets = toy.pack(tmp_path, half=True).parent
+    monkeypatch.setattr(thin_classifier, "LARGE", large)  # A's first layer has 1.6 million weights
+    assets = toy.pack(tmp_path, rank=4, half=True).parent
     for function in (runtime_assets.shipped, runtime_assets.shipped_names):
         monkeypatch.setattr(function, "__defaults__", (assets,))
     model = runtime_assets.shipped(toy.NAME)
     images = np.divide(toy.clean_samples(6).sets["clean"], 255, dtype=np.float32)
     module = Folder(tmp_path / "runs", toy.NAME).classifier("A")
     assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert torch.linalg.matrix_rank(module[6].weight) == (4 if large == 10**6 else 128)
     deployed = Classifier(model.classifier(), model.contract, toy.CLASSES, threads=1)
     logits = module(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(logits, deployed.logits(images), rtol=EXACT_ATOL, atol=10 * EXACT_ATOL)

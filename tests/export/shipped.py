@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from export import assets
 from export.classifier import ClassifierWeights, expected_shapes
 from export.samples import CLEAN, Samples
+from export.thin_classifier import RANK
 from export.weights import Weights
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.models.spec import Ranks
@@ -65,9 +66,10 @@ def dataset(path: Path, contract: ImageContract = GRAY, classes: int = CLASSES) 
     return path
 
 
-def pack(folder: Path, count: int = 6, **options: bool) -> Path:
+def pack(folder: Path, count: int = 6, rank: int = RANK, **options: bool) -> Path:
     """folder/assets/toy, with its checkpoints in `folder`; `options` of export.assets.pack."""
     puvae, source, target = checkpoints(folder)
-    parts, out = assets.Parts.load(puvae, source, [target]), folder / "assets" / NAME
-    assets.pack(parts, puvae, clean_samples(count), out, lambda line: None, **options)
+    images, out = clean_samples(count), folder / "assets" / NAME
+    parts = assets.Parts.load(puvae, source, [target]).thin(images, rank, lambda line: None)
+    assets.pack(parts, puvae, images, out, lambda line: None, **options)
     return out

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import assets
+from export import assets, thin_classifier
 from export.assets import Parts
 from export.attacked_samples import random_targets
 from export.onnx_file import read_puvae
@@ -63,7 +63,7 @@ def test_the_runtime_takes_it(toy_assets: Path) -> None:
         assert len(purifier.purify(load_samples(toy_assets / "samples.npz", GRAY, CLASSES).sets["fgsm"])) == 6
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     puvae, source, target = checkpoints(tmp_path)
     out = tmp_path / "assets" / NAME
     data = dataset(tmp_path / "toy.npz")
@@ -82,8 +82,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert assets.main([*map(str, command), "--samples", "4", "--no-images", "--half"]) == 0
     printed = capsys.readouterr().out
     assert "4 test images, not shipped" in printed and "accuracy of classifier_a without a purifier: clean" in printed
-    assert "samples.npz" not in read_model(out).sha256 and not (out / "samples.npz").exists()
     assert (out / "classifier_a.onnx").stat().st_size < 0.51 * whole
+    monkeypatch.setattr(thin_classifier, "LARGE", 10**6)
+    assert assets.main([*map(str, command), "--samples", "4", "--half", "--classifier-rank", "4", "--no-images"]) == 0
+    assert "classifier A: layer 6, 128 x 12544, to rank 4 with " in capsys.readouterr().err
+    assert (out / "classifier_a.onnx").stat().st_size < 0.1 * whole
+    assert "samples.npz" not in read_model(out).sha256 and not (out / "samples.npz").exists()
 
 
 def test_a_folder_without_images_is_complete(packed_without_images: Path, packed: Path) -> None:

@@ -1,0 +1,67 @@
+"""Large fully connected layers of classifiers as products of two thin ones, so that their files stay small.
+
+As in `calib.low_rank`, the outputs of a layer over training images decide: their leading principal directions U give
+W ~ U (U^T W), exact for the mean output. Nothing is trained afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime as ort
+
+from export.attacked_samples import Progress
+from export.checkpoint import Array
+from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output
+from export.graph import BATCH, Tensor
+from puvae_rt.contract import IMAGE
+from puvae_rt.errors import ContractError
+from puvae_rt.runtime.ort import CHUNK
+
+LARGE = 8_000_000  # weights of a layer, 16 MB in FP16
+RANK = 40  # about what C on 32x32x3 images has room for in 8 MB of FP16
+IMAGES = 1000  # whose activations decide the directions
+
+
+def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Progress) -> ClassifierWeights:
+    """`weights` with each fully connected layer of more than LARGE weights factored.
+
+    Args:
+        weights: of a classifier.
+        images: float32 [N,C,H,W] in [0,1], of the training split.
+        rank: of the factored layers.
+        progress: told of each of them.
+    Raises:
+        ContractError: the rank is not below the layer's.
+    """
+    tensors = dict(weights.tensors)
+    for position in layer_positions(weights.architecture)[1]:
+        dense = tensors[f"{position}.weight"]  # [M, features]
+        if dense.size <= LARGE:
+            continue
+        if not 0 < rank < min(dense.shape):
+            raise ContractError(f"--classifier-rank {rank}: expected 1 to {min(dense.shape) - 1}")
+        outputs = _outputs(weights, position, images)  # [N, M]
+        mean = outputs.mean(axis=0)
+        variances, directions = np.linalg.eigh((outputs - mean).T @ (outputs - mean))  # ascending
+        u = directions[:, -rank:]  # [M, rank]
+        bias = mean - u @ (u.T @ (mean - tensors.pop(f"{position}.bias")))
+        thin = {"0.weight": u.T @ tensors.pop(f"{position}.weight"), "1.weight": u, "1.bias": bias}
+        tensors |= {f"{position}.{name}": value for name, value in thin.items()}
+        kept = variances[-rank:].sum() / variances.sum()
+        progress(
+            f"classifier {weights.architecture}: layer {position}, {dense.shape[0]} x {dense.shape[1]}, to rank {rank} "
+            f"with {100 * kept:.2f}% of its outputs' variance"
+        )
+    return replace(weights, tensors=tensors)
+
+
+def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
+    """Of a fully connected layer before its ReLU, [N, M]."""
+    graph = classifier_graph(weights)
+    graph.outputs = [Tensor(linear_output(position), np.float32, (BATCH, len(weights.tensors[f"{position}.bias"])))]
+    graph.prune()
+    session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
+    parts = [session.run(None, {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
+    return np.concatenate(parts)

@@ -1,0 +1,93 @@
+"""Classifiers' large layers at low rank: exact where the outputs fill no more, and one function everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import thin_classifier
+from export.classifier import ClassifierWeights, write_classifier
+from export.thin_classifier import factored
+from puvae_rt.contract import ImageContract
+from puvae_rt.errors import ContractError
+from puvae_rt.robustness.onnx_attack import OnnxGradient
+from puvae_rt.runtime.ort import Classifier
+from tests.export.shipped import classifier_weights
+from tests.export.toy import random_weights
+from tests.tolerances import EXACT_ATOL, GRADIENT_RELATIVE
+
+SMALL, CLASSES = ImageContract(3, 10, 10), 3
+
+
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch) -> ClassifierWeights:
+    """Of C, whose first layer, 512 of 6,400, counts as large."""
+    monkeypatch.setattr(thin_classifier, "LARGE", 1_000_000)
+    return classifier_weights(replace(random_weights(), contract=SMALL), "C")
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).random((24, *SMALL.shape), np.float32)
+
+
+def logits(path: Path, weights: ClassifierWeights, images: np.ndarray) -> np.ndarray:
+    write_classifier(path, weights)
+    return Classifier(path, SMALL, CLASSES, threads=1).logits(images)
+
+
+def test_only_the_large_layer_is_factored(weights: ClassifierWeights, images: np.ndarray) -> None:
+    lines: list[str] = []
+    thin = factored(weights, images, 16, lines.append)
+    assert thin.tensors.keys() - weights.tensors.keys() == {"8.0.weight", "8.1.weight", "8.1.bias"}
+    assert weights.tensors.keys() - thin.tensors.keys() == {"8.weight", "8.bias"}
+    assert thin.tensors["8.0.weight"].shape == (16, 6400) and thin.tensors["8.1.weight"].shape == (512, 16)
+    (line,) = lines
+    assert "classifier C: layer 8, 512 x 6400, to rank 16 with " in line
+
+
+def test_as_many_directions_as_the_outputs_fill_are_exact(
+    tmp_path: Path, weights: ClassifierWeights, images: np.ndarray
+) -> None:
+    """24 images span 23 directions round their mean."""
+    want = logits(tmp_path / "full.onnx", weights, images)
+    thin = factored(weights, images, len(images) - 1, lambda line: None)
+    got = logits(tmp_path / "thin.onnx", thin, images)
+    np.testing.assert_allclose(got, want, rtol=0, atol=EXACT_ATOL * float(np.abs(want).max()))
+    assert (tmp_path / "thin.onnx").stat().st_size < 0.4 * (tmp_path / "full.onnx").stat().st_size
+
+
+def test_more_directions_are_closer(tmp_path: Path, weights: ClassifierWeights, images: np.ndarray) -> None:
+    want = logits(tmp_path / "c.onnx", weights, images)
+    errors = [
+        np.abs(logits(tmp_path / "c.onnx", factored(weights, images, rank, lambda line: None), images) - want).mean()
+        for rank in (2, 8, 18)
+    ]
+    assert errors == sorted(errors, reverse=True) and errors[2] < 0.5 * errors[0]
+
+
+def test_its_gradient_is_that_of_the_dense_product(
+    tmp_path: Path, weights: ClassifierWeights, images: np.ndarray
+) -> None:
+    thin = dict(factored(weights, images, 16, lambda line: None).tensors)
+    dense = {"8.weight": thin["8.1.weight"] @ thin["8.0.weight"], "8.bias": thin["8.1.bias"]}
+    write_classifier(tmp_path / "thin.onnx", replace(weights, tensors=thin))
+    write_classifier(tmp_path / "dense.onnx", replace(weights, tensors=dict(weights.tensors) | dense))
+    labels = np.arange(len(images)) % CLASSES
+    want, got = (OnnxGradient(tmp_path / f"{name}.onnx")(images, labels) for name in ("dense", "thin"))
+    for one, other in zip(want, got, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=GRADIENT_RELATIVE * float(np.abs(one).max()))
+
+
+@pytest.mark.parametrize("rank", [0, 512])
+def test_a_rank_that_is_none_is_refused(weights: ClassifierWeights, images: np.ndarray, rank: int) -> None:
+    with pytest.raises(ContractError, match=rf"--classifier-rank {rank}: expected 1 to 511"):
+        factored(weights, images, rank, lambda line: None)
+
+
+def test_small_layers_stay(images: np.ndarray) -> None:
+    weights = classifier_weights(replace(random_weights(), contract=SMALL), "C")
+    assert factored(weights, images, 40, lambda line: None).tensors == weights.tensors
