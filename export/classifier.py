@@ -15,7 +15,7 @@ from export.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
 from export.graph import BATCH, Graph, Tensor
 from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
-from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 from puvae_rt.runtime.assets import ShippedModel
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract
 from puvae_rt.runtime.ort import Classifier
@@ -33,6 +33,7 @@ class ClassifierWeights:
     # "<position in the Sequential>.weight" and ".bias"; of a layer that `thin_classifier` factored, ".0.weight"
     # [rank, features], ".1.weight" [units, rank] and ".1.bias".
     tensors: Mapping[str, Array]
+    normalized: bool = False  # contrast, in front of the first layer
 
 
 def load_classifier(path: Path) -> ClassifierWeights:
@@ -51,6 +52,12 @@ def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
     graph.outputs = [Tensor(LOGITS, np.float32, (BATCH, classes))]
     convs, linears = layer_positions(weights.architecture)
     at = IMAGE
+    if weights.normalized:
+        ones, zeros = (
+            graph.constant(f"contrast.{name}", np.full(contract.channels, value))
+            for name, value in (("scale", 1), ("shift", 0))
+        )
+        at = graph.op("InstanceNormalization", [at, ones, zeros], "contrast", epsilon=CONTRAST_EPSILON)
     for position, conv in zip(convs, ARCHITECTURES[weights.architecture].convs, strict=True):
         inputs = [at, *_parameters(graph, position, weights, half)]
         pads, strides = [conv.kernel // 2] * 4, [conv.stride] * 2
@@ -111,6 +118,7 @@ def _describe(fields: Fields) -> ClassifierWeights:
         contract=contract,
         architecture=fields.text("architecture", tuple(ARCHITECTURES)),
         tensors={},
+        normalized=fields.optional_flag("normalized"),
     )
 
 

@@ -122,9 +122,12 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 def _from_onnx(path: Path, architecture: str) -> nn.Module:
     """A shipped classifier as a module, in FP32: the graph's weights carry the names of the module's parameters."""
     model = shipped(path.parent.name)
-    module = classifier(architecture, model.contract, len(model.classes))
-    weights = onnx.load(str(path), load_external_data=False).graph.initializer
-    stored = {weight.name: torch.from_numpy(numpy_helper.to_array(weight).astype(np.float32)) for weight in weights}
+    graph = onnx.load(str(path), load_external_data=False).graph
+    normalized = any(node.op_type == "InstanceNormalization" for node in graph.node)
+    module = classifier(architecture, model.contract, len(model.classes), normalized)
+    stored = {
+        weight.name: torch.from_numpy(numpy_helper.to_array(weight).astype(np.float32)) for weight in graph.initializer
+    }
     module.load_state_dict({name: _parameter(name, stored) for name in module.state_dict()})
     return module.eval().requires_grad_(False)
 

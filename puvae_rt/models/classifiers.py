@@ -5,12 +5,19 @@ from __future__ import annotations
 from torch import nn
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 
 
-def classifier(name: str, contract: ImageContract, classes: int) -> nn.Sequential:
-    """Classifier `name` ("A" to "D"): images [N,C,H,W] in [0,1] -> logits [N, classes]."""
+def classifier(name: str, contract: ImageContract, classes: int, normalized: bool = False) -> nn.Sequential:
+    """Classifier `name` ("A" to "D"): images [N,C,H,W] in [0,1] -> logits [N, classes].
+
+    `normalized`: every channel of every image is brought to mean 0 and variance 1 first, for pictures taken in any
+    light. Names of parameters are the same.
+    """
     arch = ARCHITECTURES[name]
+    model = nn.Sequential()
+    if normalized:
+        model.add_module("contrast", nn.InstanceNorm2d(contract.channels, eps=CONTRAST_EPSILON))
     layers: list[nn.Module] = []
     channels, side = contract.channels, contract.height
     for conv in arch.convs:
@@ -21,4 +28,7 @@ def classifier(name: str, contract: ImageContract, classes: int) -> nn.Sequentia
     for units, dropout in arch.hidden:
         layers += [nn.Linear(features, units), nn.ReLU(), nn.Dropout(dropout)]
         features = units
-    return nn.Sequential(*layers, nn.Linear(features, classes))
+    layers.append(nn.Linear(features, classes))
+    for position, layer in enumerate(layers):
+        model.add_module(str(position), layer)
+    return model

@@ -35,7 +35,7 @@ class Generator(nn.Module):
         x = torch.relu(self.deconvs[0](x))  # [N,128,8,8]
         quarter = self.contract.height // 4
         x = torch.relu(self.deconvs[1](x[:, :, :quarter, :quarter]))
-        return torch.sigmoid(self.deconvs[2](x))
+        return torch.sigmoid(self.deconvs[2](x).float())
 
 
 class Critic(nn.Module):
@@ -51,7 +51,7 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[0] * GRID**2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).squeeze(1)  # type: ignore[no-any-return]
+        return self.layers(x).float().squeeze(1)  # type: ignore[no-any-return]
 
 
 def _check(contract: ImageContract) -> None:

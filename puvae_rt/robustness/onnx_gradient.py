@@ -43,8 +43,8 @@ def read_onnx(path: Path) -> ModelProto:
 def gradient_model(classifier: ModelProto) -> ModelProto:
     """The classifier with one more input, `label` [N], and one more output, `gradient` [N,C,H,W].
 
-    `classifier` takes `image` [N,C,H,W] to `logits` [N,K] by Conv, Relu, Flatten, Reshape, Gemm, MatMul and
-    Add in one chain, with weights as they are or behind a Cast; anything else raises `ContractError`. The gradient is
+    `classifier` takes `image` [N,C,H,W] to `logits` [N,K] by Conv, InstanceNormalization, Relu, Flatten, Reshape,
+    Gemm, MatMul and Add in one chain, with weights as they are or behind a Cast; anything else raises `ContractError`. The gradient is
     that of the cross-entropy, summed over the batch.
     """
     try:
@@ -155,11 +155,30 @@ def _add(tape: _Tape, node: NodeProto, gradient: str) -> str:
     return gradient
 
 
+def _instance_normalization(tape: _Tape, node: NodeProto, gradient: str) -> str:
+    """y = scale (x - mean)/sigma + shift over the pixels: dx = (g - mean(g) - n mean(g n))/sigma, g = scale dy and
+    n = (x - mean)/sigma."""
+    x, scale = node.input[:2]
+    if len(tape.shapes[x]) != 4:
+        raise ContractError(f"{node.op_type} {node.name!r}: expected images [N,C,H,W]")
+    epsilon = tape.constant(np.array(_attributes(node).get("epsilon", 1e-5), np.float32))
+    centred = tape.emit("Sub", x, tape.emit("GlobalAveragePool", x))
+    variance = tape.emit("GlobalAveragePool", tape.emit("Mul", centred, centred))
+    sigma = tape.emit("Sqrt", tape.emit("Add", variance, epsilon))
+    n = tape.emit("Div", centred, sigma)
+    column = tape.emit("Reshape", scale, tape.constant(np.array([-1, 1, 1], np.int64)))
+    g = tape.emit("Mul", gradient, column)
+    along = tape.emit("Mul", n, tape.emit("GlobalAveragePool", tape.emit("Mul", g, n)))
+    rest = tape.emit("Sub", tape.emit("Sub", g, tape.emit("GlobalAveragePool", g)), along)
+    return tape.emit("Div", rest, sigma)
+
+
 _RULES: dict[str, Callable[[_Tape, NodeProto, str], str]] = {
     "Add": _add,
     "Conv": _conv,
     "Flatten": _reshape,
     "Gemm": _gemm,
+    "InstanceNormalization": _instance_normalization,
     "MatMul": _gemm,
     "Relu": _relu,
     "Reshape": _reshape,

@@ -71,6 +71,9 @@ class Fields:
             raise self._fail(key, "true or false")
         return value
 
+    def optional_flag(self, key: str) -> bool:
+        return False if self._values.get(key) is None else self.flag(key)
+
     def integers(self, key: str, low: int) -> tuple[int, ...]:
         value = self._values.get(key)
         if not isinstance(value, list) or not all(type(v) is int and v >= low for v in value):

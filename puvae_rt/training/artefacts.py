@@ -67,7 +67,7 @@ def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     tensors, meta = _load(path, CLASSIFIER)
     if meta.get("architecture") not in ARCHITECTURES:
         raise CheckpointError(f"{path}: architecture {meta.get('architecture')!r}; expected {', '.join(ARCHITECTURES)}")
-    model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]))
+    model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]), meta.get("normalized", False))
     _fill(path, model, tensors)
     return model, meta
 

@@ -72,8 +72,10 @@ def train_adversarially(
     """A classifier trained on FGSM examples of the undefended one beside it."""
     history = {"schedule": schedule.record(), "epsilon": epsilon}
     if not stage.weights.exists():
-        attacked, _ = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
-        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
+        attacked, meta = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
+        shape = (dataset.contract, len(dataset.classes), meta.get("normalized", False))
+        model = seeded(schedule.seed, lambda: classifier(architecture, *shape))
+        history |= {"normalized": True} if meta.get("normalized") else {}
         task = AdversarialTask(model, attacked, epsilon)
         named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}
         train_stage(stage, task, dataset.train, schedule, named)

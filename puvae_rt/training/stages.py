@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from puvae_rt.contract import Score
-from puvae_rt.data import Dataset, Split, load_dataset
+from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
@@ -72,9 +72,12 @@ def train_stage(
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
     augmented = dataset.contract.channels == COLOUR_CHANNELS
-    history = {"schedule": schedule.record()} | ({"augmented": True} if augmented else {})
+    normalized = dataset.name in KNOWN and KNOWN[dataset.name].any_light
+    history: dict[str, Any] = {"schedule": schedule.record()}
+    history |= {name: True for name, on in (("augmented", augmented), ("normalized", normalized)) if on}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, len(dataset.classes)))
+        shape = (dataset.contract, len(dataset.classes), normalized)
+        model = seeded(schedule.seed, lambda: classifier(architecture, *shape))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
         train_stage(stage, ClassifierTask(model, augmented), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)

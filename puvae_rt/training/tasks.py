@@ -12,7 +12,7 @@ from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction
 from puvae_rt.training.recipes import Recipe
 
 # Augmentation of photographs: largest turn (radians), zoom, shift (of half a side) and log of the gain.
-TURN, ZOOM, SHIFT, LIGHT = 0.15, 0.1, 0.15, 0.7
+TURN, ZOOM, SHIFT, LIGHT = 0.1, 0.1, 0.1, 0.3
 
 
 class ClassifierTask:

@@ -18,6 +18,7 @@ from puvae_rt.evaluation.tables import (
     accuracy_table,
     adaptive_table,
     budget_table,
+    models_table,
     summary_table,
     time_table,
     write_tables,
@@ -43,6 +44,13 @@ def test_the_summary_holds_what_was_measured_of_the_targeted_attacks() -> None:
         ["A", "fgsm", *["not run"] * DEFENCES.index("puvae_ours"), "90.0", "81.3"]
     ]
     assert lines(summary_table(TABLES[0], [ROW | {"targeted": False}]))[0][0] == "not run"
+
+
+def test_the_models_are_shown_undefended_and_purified() -> None:
+    rows = [ROW, ROW | {"defense": "none", "accuracy": 0.05}, ROW | {"dataset": "fashion_mnist", "classifier": "B"}]
+    mnist, fashion = lines(models_table(rows))
+    assert mnist[:4] == ["MNIST", "A", "not run → not run", "5.0 → 90.0"]
+    assert fashion[:4] == ["Fashion-MNIST", "B", "not run → not run", "not run → 90.0"]
 
 
 def test_other_radii_do_not_enter_the_papers_table() -> None:

@@ -25,19 +25,24 @@ from tests.tolerances import EXACT_ATOL, GRADIENT_RELATIVE
 SMALL = ImageContract(3, 10, 10)
 
 
-def trained(path: Path, architecture: str, contract: ImageContract, classes: int) -> torch.nn.Module:
+def trained(
+    path: Path, architecture: str, contract: ImageContract, classes: int, normalized: bool = False
+) -> torch.nn.Module:
     torch.manual_seed(0)
-    model = classifier(architecture, contract, classes).eval()
+    model = classifier(architecture, contract, classes, normalized).eval()
     split = Split(np.zeros((1, *contract.shape), np.uint8), np.zeros(1, np.int64))
     dataset = Dataset("toy", tuple(f"c{i}" for i in range(classes)), split, split, split)
-    save_classifier(path, model, architecture, dataset, {})
+    save_classifier(path, model, architecture, dataset, {"normalized": True} if normalized else {})
     return model
 
 
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "normalized"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("contract, classes", [(SMALL, 7), (ImageContract(1, 9, 9), 2)], ids=["color", "odd-side"])
-def test_logits_and_gradient(tmp_path: Path, architecture: str, contract: ImageContract, classes: int) -> None:
-    model = trained(tmp_path / "c.safetensors", architecture, contract, classes)
+def test_logits_and_gradient(
+    tmp_path: Path, architecture: str, contract: ImageContract, classes: int, normalized: bool
+) -> None:
+    model = trained(tmp_path / "c.safetensors", architecture, contract, classes, normalized)
     path = tmp_path / "c.onnx"
     write_classifier(path, load_classifier(tmp_path / "c.safetensors"))
     images = np.random.default_rng(0).random((3, *contract.shape), np.float32)
