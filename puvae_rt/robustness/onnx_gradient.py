@@ -44,8 +44,8 @@ def gradient_model(classifier: ModelProto) -> ModelProto:
     """The classifier with one more input, `label` [N], and one more output, `gradient` [N,C,H,W].
 
     `classifier` takes `image` [N,C,H,W] to `logits` [N,K] by Conv, InstanceNormalization, Relu, Flatten, Reshape,
-    Gemm, MatMul and Add in one chain, with weights as they are or behind a Cast; anything else raises `ContractError`. The gradient is
-    that of the cross-entropy, summed over the batch.
+    Gemm, MatMul and Add in one chain, with weights as they are or behind a Cast; anything else raises
+    `ContractError`. The gradient is that of the cross-entropy, summed over the batch.
     """
     try:
         model = onnx.shape_inference.infer_shapes(classifier, strict_mode=True)
