@@ -95,7 +95,9 @@ class Known:
     file: str
     validation: int  # images; of GTSRB about as many, in whole tracks
     classes: tuple[str, ...]
-    any_light: bool = False  # many pictures are very dark or very bright: classifiers normalise contrast
+    any_light: bool = (
+        False  # many pictures are very dark or very bright: classifiers normalise contrast, on augmented images
+    )
 
 
 KNOWN = {

@@ -43,8 +43,10 @@ def score_accuracies(model: PuVAE, x: Tensor, labels: Tensor, scores: Sequence[S
     hits = [0] * len(scores)
     for part, truth in zip(torch.split(x, CHUNK), torch.split(labels, CHUNK), strict=True):
         candidates, kl = model.project(part)
+        distances = {tau: dead_zone_sse(part[:, None], candidates, tau) for tau in {score.tau for score in scores}}
         for place, score in enumerate(scores):
-            hits[place] += int((selection_scores(part, candidates, kl, score).argmin(dim=1) == truth).sum())
+            chosen = (distances[score.tau] + score.kl_weight * kl).argmin(dim=1)
+            hits[place] += int((chosen == truth).sum())
     return [count / len(labels) for count in hits]
 
 

@@ -27,7 +27,6 @@ from puvae_rt.training.selection import accuracy, projection_accuracy, tune_scor
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
-COLOUR_CHANNELS = 3  # photographs, whose light and place vary
 
 
 class Stage(NamedTuple):
@@ -71,15 +70,14 @@ def train_stage(
 
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
-    augmented = dataset.contract.channels == COLOUR_CHANNELS
-    normalized = dataset.name in KNOWN and KNOWN[dataset.name].any_light
+    any_light = dataset.name in KNOWN and KNOWN[dataset.name].any_light
     history: dict[str, Any] = {"schedule": schedule.record()}
-    history |= {name: True for name, on in (("augmented", augmented), ("normalized", normalized)) if on}
+    history |= {"augmented": True, "normalized": True} if any_light else {}
     if not stage.weights.exists():
-        shape = (dataset.contract, len(dataset.classes), normalized)
+        shape = (dataset.contract, len(dataset.classes), any_light)
         model = seeded(schedule.seed, lambda: classifier(architecture, *shape))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        train_stage(stage, ClassifierTask(model, augmented), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented=any_light), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model, meta = load_classifier(stage.weights)
     require_same(stage, meta, history | {"architecture": architecture})
