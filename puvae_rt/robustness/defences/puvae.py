@@ -47,9 +47,11 @@ class Puvae:
 
 @dataclass(frozen=True)
 class Refinement:
-    """Descent on the K codes of each image: J(z, k) = sum_i max(|x_i - G(z,k)_i| - tau, 0)^2 + prior * |z|^2.
+    """Descent on an image's code in the class k that was chosen:
+    J(z) = sum_i max(|x_i - G(z,k)_i| - tau, 0)^2 + prior * |z|^2.
 
-    The dead zone keeps it from fitting a perturbation of up to tau, the prior from leaving the manifold.
+    The dead zone keeps it from fitting a perturbation of up to tau, the prior from leaving the manifold. The class
+    stays: J is no good judge of it (chosen anew by J over all K, 87% right became 70% in ten steps; MNIST, FGSM .3).
     """
 
     steps: int = 10
@@ -65,9 +67,9 @@ class Refinement:
 
 
 class RefinedPuvae:
-    """PuVAE whose codes go on improving until they are asked for: an `Anytime` defence.
+    """PuVAE whose projection goes on improving until it is asked for: an `Anytime` defence.
 
-    The first result is the feed-forward one; a later one replaces it, image by image, only where J is lower.
+    The first result is the feed-forward one; a later one, of the same class, replaces it only where J is lower.
     """
 
     def __init__(self, model: PuVAE, score: Score, refinement: Refinement = Refinement()) -> None:
@@ -78,43 +80,38 @@ class RefinedPuvae:
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
         """The best projection so far of each image [N,C,H,W]: feed-forward, then after each step."""
-        everyone, onehot = torch.arange(len(images)), torch.eye(self.model.classes).repeat(len(images), 1)  # [N*K,K]
-        z, candidates, scores = self._project(images, onehot)
-        first = scores.argmin(dim=1)
-        best, best_objective = candidates[everyone, first], None
+        z, onehot, best = self._project(images)
         yield best
+        best_objective = torch.full((len(images),), float("inf"))
         adam = Adam(z, self.refinement.rate)
         for _ in range(self.refinement.steps):
             candidates, objective, gradient = self._descend(images, z, onehot)
-            if best_objective is None:
-                best_objective = objective[everyone, first]
-            lowest, chosen = objective.min(dim=1)  # over the classes
-            better = lowest < best_objective
-            best = torch.where(better[:, None, None, None], candidates[everyone, chosen], best)
-            best_objective = torch.where(better, lowest, best_objective)
+            better = objective < best_objective
+            best = torch.where(better[:, None, None, None], candidates, best)
+            best_objective = torch.where(better, objective, best_objective)
             z = adam.step(z, gradient)
             yield best
 
     @torch.no_grad()
-    def _project(self, x: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's codes [N*K,32], their images [N,K,C,H,W] and selection scores [N,K]."""
-        q = self.model.head(self.model.features(x).repeat_interleave(self.model.classes, dim=0), onehot)
-        candidates = self._decode(q.mu, onehot, x)
-        return q.mu, candidates, selection_scores(x, candidates, gaussian_kl(q).view(len(x), -1), self.score)
-
-    def _decode(self, z: Tensor, onehot: Tensor, x: Tensor) -> Tensor:
-        return self.model.decode(z, onehot).view(len(x), self.model.classes, *x.shape[1:])
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's code [N,32] of the chosen class, that class [N,K], and its projection [N,C,H,W]."""
+        n, k = len(x), self.model.classes
+        onehot = torch.eye(k).repeat(n, 1)  # [N*K,K]
+        q = self.model.head(self.model.features(x).repeat_interleave(k, dim=0), onehot)
+        candidates = self.model.decode(q.mu, onehot).view(n, k, *x.shape[1:])
+        chosen = selection_scores(x, candidates, gaussian_kl(q).view(n, k), self.score).argmin(dim=1)
+        everyone = torch.arange(n)
+        return q.mu.view(n, k, -1)[everyone, chosen], torch.eye(k)[chosen], candidates[everyone, chosen]
 
     def objective(self, x: Tensor, z: Tensor, candidates: Tensor) -> Tensor:
-        """J of images [N,C,H,W], their codes [N*K,32] and projections [N,K,C,H,W]: [N,K]."""
-        prior = z.square().sum(dim=1).view(len(x), -1)
-        return dead_zone_sse(x[:, None], candidates, self.refinement.tau) + self.refinement.prior * prior
+        """J of images [N,C,H,W], their codes [N,32] and projections [N,C,H,W]: [N]."""
+        return dead_zone_sse(x, candidates, self.refinement.tau) + self.refinement.prior * z.square().sum(dim=1)
 
     def _descend(self, x: Tensor, z: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Projections [N,K,C,H,W], J [N,K], and the gradient of J at z [N*K,32]."""
+        """Projections [N,C,H,W], J [N], and the gradient of J at z [N,32]."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            candidates = self._decode(z, onehot, x)
+            candidates = self.model.decode(z, onehot)
             objective = self.objective(x, z, candidates)
             (gradient,) = torch.autograd.grad(objective.sum(), z)
         return candidates.detach(), objective.detach(), gradient

@@ -65,7 +65,7 @@ def objective(refined: RefinedPuvae, x: Tensor) -> list[Tensor]:
 
     def spy(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         candidates, j, gradient = descend(*given)
-        met.append((candidates.flatten(0, 1), j.flatten()))
+        met.append((candidates, j))
         return candidates, j, gradient
 
     refined._descend = spy  # type: ignore[method-assign]
@@ -90,22 +90,37 @@ def test_the_refinement_starts_with_the_feed_forward_result_and_never_gets_worse
     assert (values[-1] < values[0]).all()
 
 
+def test_the_chosen_class_stays() -> None:
+    x = images(6)
+    refined = RefinedPuvae(model(), Score(), Refinement(steps=4, rate=0.5, tau=0.0, prior=0.0))
+    descend, classes = refined._descend, []
+
+    def spy(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        classes.append(given[2].argmax(dim=1))
+        return descend(*given)
+
+    refined._descend = spy  # type: ignore[method-assign]
+    refined.purify(x)
+    candidates, _ = model().project(x)
+    chosen = (candidates - x[:, None]).square().sum(dim=(2, 3, 4)).argmin(dim=1)
+    assert len(classes) == 4 and all(torch.equal(k, chosen) for k in classes)
+
+
 def test_the_prior_keeps_the_codes_small() -> None:
     x = images()
 
     def descended(prior: float) -> Tensor:
         refined = RefinedPuvae(model(), Score(), Refinement(steps=1, tau=0.0, prior=prior))
-        z = torch.ones(len(x) * CLASSES, 32)
-        _, _, gradient = refined._descend(x, z, torch.eye(CLASSES).repeat(len(x), 1))
+        _, _, gradient = refined._descend(x, torch.ones(len(x), 32), torch.eye(CLASSES)[: len(x)])
         return gradient
 
-    torch.testing.assert_close(descended(2.0) - descended(0.0), torch.full((9, 32), 4.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(descended(2.0) - descended(0.0), torch.full((3, 32), 4.0), atol=1e-3, rtol=0)
 
 
 def test_differences_within_the_dead_zone_do_not_move_the_codes() -> None:
     refined = RefinedPuvae(model(), Score(), Refinement(steps=1, tau=0.99, prior=0.0))
-    z = torch.zeros(CLASSES, 32)
-    _, value, gradient = refined._descend(torch.full((1, *CONTRACT.shape), 0.5), z, torch.eye(CLASSES))
+    x = torch.full((CLASSES, *CONTRACT.shape), 0.5)
+    _, value, gradient = refined._descend(x, torch.zeros(CLASSES, 32), torch.eye(CLASSES))
     assert not value.any() and not gradient.any()
 
 
