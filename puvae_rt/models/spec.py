@@ -38,7 +38,7 @@ def check_ranks(ranks: Ranks) -> None:
     for name, rank in ranks._asdict().items():
         limit = getattr(RANK_LIMITS, name)
         if rank is not None and not 0 < rank < limit:
-            raise ContractError(f"rank of {name}: got {rank}, expected 1 to {limit - 1}")
+            raise ContractError(f"rank of {name}: got {rank}, expected 1 to {limit - 1} (--{name}, or --ranks)")
 
 
 class Conv(NamedTuple):
