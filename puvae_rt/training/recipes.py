@@ -113,6 +113,8 @@ def recipe_for(name: str, dataset: Dataset) -> Recipe:
     Noise, own attack and dead zone follow the radius of the attacks on such images; thresholds need bi-level images.
     """
     recipe = RECIPES[name]
+    if not recipe.ranking:  # nothing to scale: the paper's
+        return recipe
     scale = attack_scale(dataset.contract)
     levels = dataset.train.head(1000).batch(slice(None))[0]
     bilevel = bool((np.minimum(levels, 1 - levels) < BILEVEL_MARGIN).mean() >= BILEVEL_SHARE)

@@ -9,9 +9,9 @@ from puvae_rt.data import Dataset, Split
 from puvae_rt.training.recipes import OURS, PAPER, Schedule, recipe_for
 
 
-def dataset(images: np.ndarray) -> Dataset:
-    split = Split(images, np.arange(len(images)) % 2)
-    return Dataset("mine", ("a", "b"), split, split, split)
+def dataset(images: np.ndarray, classes: int = 2) -> Dataset:
+    split = Split(images, np.arange(len(images)) % classes)
+    return Dataset("mine", tuple(map(str, range(classes))), split, split, split)
 
 
 def test_digits_take_the_recipe_as_it_is_written() -> None:
@@ -33,7 +33,13 @@ def test_colour_images_are_perturbed_by_the_radius_of_their_attacks() -> None:
 
 
 def test_the_paper_s_recipe_is_the_same_on_all_images() -> None:
-    assert recipe_for("paper", dataset(np.zeros((4, 3, 32, 32), np.uint8))) == PAPER
+    for classes in (2, 10, 43):
+        assert recipe_for("paper", dataset(np.zeros((4, 3, 32, 32), np.uint8), classes)) == PAPER
+
+
+def test_many_classes_are_ranked_against_more_negatives() -> None:
+    images = np.zeros((4, 3, 32, 32), np.uint8)
+    assert [recipe_for("ours", dataset(images, classes)).negatives for classes in (2, 10, 43)] == [3, 3, 8]
 
 
 def test_only_another_precision_than_fp32_is_recorded() -> None:
