@@ -95,9 +95,7 @@ class Known:
     file: str
     validation: int  # images; of GTSRB about as many, in whole tracks
     classes: tuple[str, ...]
-    any_light: bool = (
-        False  # many pictures are very dark or very bright: classifiers normalise contrast, on augmented images
-    )
+    any_light: bool = False  # some pictures very dark: classifiers normalise contrast, and train on augmented images
 
 
 KNOWN = {

@@ -30,12 +30,8 @@ from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generato
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
-HISTORY = (
-    "recipe",
-    "schedule",
-    "fine_tuning",
-    "epsilon",
-)  # of an artefact's metadata: how long and on what it was trained
+# Of an artefact's metadata: how long and on what it was trained.
+HISTORY = ("recipe", "schedule", "fine_tuning", "epsilon")
 
 
 class System(NamedTuple):

@@ -73,9 +73,10 @@ def train_adversarially(
     history = {"schedule": schedule.record(), "epsilon": epsilon}
     if not stage.weights.exists():
         attacked, meta = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
-        shape = (dataset.contract, len(dataset.classes), meta.get("normalized", False))
-        model = seeded(schedule.seed, lambda: classifier(architecture, *shape))
-        history |= {"normalized": True} if meta.get("normalized") else {}
+        front = {"normalized": True} if meta.get("normalized") else {}  # as in front of the attacked one
+        history |= front
+        classes = len(dataset.classes)
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, **front))
         task = AdversarialTask(model, attacked, epsilon)
         named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}
         train_stage(stage, task, dataset.train, schedule, named)

@@ -27,7 +27,11 @@ KL_GAIN = 0.005  # by which a KL term has to be better: it keeps sigma, and a ke
 
 def selection_scores(x: Tensor, candidates: Tensor, kl: Tensor, score: Score) -> Tensor:
     """x [N,C,H,W], candidates [N,K,C,H,W], kl [N,K] -> score [N,K], the smallest wins."""
-    return dead_zone_sse(x[:, None], candidates, score.tau) + score.kl_weight * kl
+    return _with_kl(dead_zone_sse(x[:, None], candidates, score.tau), kl, score)
+
+
+def _with_kl(distances: Tensor, kl: Tensor, score: Score) -> Tensor:
+    return distances + score.kl_weight * kl
 
 
 @torch.no_grad()
@@ -45,7 +49,7 @@ def score_accuracies(model: PuVAE, x: Tensor, labels: Tensor, scores: Sequence[S
         candidates, kl = model.project(part)
         distances = {tau: dead_zone_sse(part[:, None], candidates, tau) for tau in {score.tau for score in scores}}
         for place, score in enumerate(scores):
-            chosen = (distances[score.tau] + score.kl_weight * kl).argmin(dim=1)
+            chosen = _with_kl(distances[score.tau], kl, score).argmin(dim=1)
             hits[place] += int((chosen == truth).sum())
     return [count / len(labels) for count in hits]
 

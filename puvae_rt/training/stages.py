@@ -71,11 +71,10 @@ def train_stage(
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
     any_light = dataset.name in KNOWN and KNOWN[dataset.name].any_light
-    history: dict[str, Any] = {"schedule": schedule.record()}
-    history |= {"augmented": True, "normalized": True} if any_light else {}
+    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if any_light else {})
     if not stage.weights.exists():
-        shape = (dataset.contract, len(dataset.classes), any_light)
-        model = seeded(schedule.seed, lambda: classifier(architecture, *shape))
+        classes = len(dataset.classes)
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, any_light))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
         train_stage(stage, ClassifierTask(model, augmented=any_light), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)

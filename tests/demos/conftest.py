@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from demos.make_clip import write_clip
+from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
+from puvae_rt.video import synthetic
 from puvae_rt.video.synthetic import Samples, SyntheticClip
 from tests.video.fixtures import cache, means_bundle, samples
 
 __all__ = ["cache", "means_bundle", "samples"]
+
+
+@pytest.fixture
+def signs(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model that ships without test images."""
+    mnist = shipped("mnist")
+    hashes = {name: sha256 for name, sha256 in mnist.sha256.items() if name != SAMPLES_FILE}
+    monkeypatch.setattr(synthetic, "shipped", lambda name: replace(mnist, model=name, sha256=hashes))
+    return "signs"
 
 
 @pytest.fixture(scope="session")

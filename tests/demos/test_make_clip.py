@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demos import make_clip
-from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.video import synthetic
 from puvae_rt.video.digits import find_digit
 from puvae_rt.video.files import FileSource
 from puvae_rt.video.synthetic import Samples, SyntheticClip
@@ -32,13 +29,8 @@ def test_the_clip_and_its_truth_match(samples: Samples, npz: Path, tmp_path: Pat
         assert np.abs(np.subtract(digit.box, frame.truth.box)).max() < 12  # pixels
 
 
-def test_a_model_that_ships_no_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mnist = shipped("mnist")
-    hashes = {name: sha256 for name, sha256 in mnist.sha256.items() if name != SAMPLES_FILE}
-    monkeypatch.setattr(synthetic, "shipped", lambda name: replace(mnist, model=name, sha256=hashes))
-    assert make_clip.main(["--model", "signs", "--out", str(tmp_path / "a.mp4")]) == 2
+def test_a_model_that_ships_no_images(signs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_clip.main(["--model", signs, "--out", str(tmp_path / "a.mp4")]) == 2
     assert "model 'signs' ships no test images to film, expected a model with samples.npz" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

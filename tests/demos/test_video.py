@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,6 @@ import numpy as np
 import pytest
 
 from demos import video
-from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.video import synthetic
 from puvae_rt.video.overlay import SIZE
 from puvae_rt.video.truth import truth_path
 from tests.runtime import toy
@@ -139,12 +136,9 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_a_model_that_ships_no_images_cannot_be_filmed(
-    demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: Demo, signs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mnist = shipped("mnist")
-    hashes = {name: sha256 for name, sha256 in mnist.sha256.items() if name != SAMPLES_FILE}
-    monkeypatch.setattr(synthetic, "shipped", lambda name: replace(mnist, model=name, sha256=hashes))
-    assert demo("synthetic", "--model", "signs") == 2
+    assert demo("synthetic", "--model", signs) == 2
     assert "'signs' ships no test images to film" in (error := capsys.readouterr().err) and "make_clip" in error
     assert not demo.json.exists() and not demo.video.exists()
 
