@@ -51,7 +51,7 @@ def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
     check_ranks(ranks)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        thin = PuVAE(model.contract, model.classes, ranks)
+        thin = PuVAE(model.contract, model.classes, ranks, model.normalized)
         noisy = images.clone()
         noisy[::2] = (noisy[::2] + random_noise(noisy[::2], NOISE * attack_scale(model.contract))).clamp(0, 1)
         parts = torch.split(noisy, CHUNK)
@@ -86,7 +86,7 @@ def _factor(dense: Any, thin: Any, outputs: Tensor) -> None:
 def _factor_trunk(model: PuVAE, thin: PuVAE, parts: Sequence[Tensor]) -> None:
     """The second and third convolution."""
     dense, factored = (cast(DilatedTrunk, m.trunk).convs for m in (model, thin))
-    inputs = [split_phases(part) for part in parts]  # [4N,C,H/2,W/2]
+    inputs = [split_phases(model.seen(part)) for part in parts]  # [4N,C,H/2,W/2]
     for i in range(1, len(dense)):
         inputs = [F.relu(dense[i - 1](part)) for part in inputs]
         _factor_convolution(dense[i], factored[i], inputs)

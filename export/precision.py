@@ -2,7 +2,7 @@
 
 Convolutions and fully connected layers, which are all of the cost, become FP16 (their kernels accumulate in FP32).
 What is small and sensitive stays FP32: sigma = softplus, its logarithm and the KL's sum, where FP16 would round away
-small sigmas and overflow. Inputs and `bias` stay FP32, `candidates` are FP16.
+small sigmas and overflow; and taking contrast away and giving it back, which divides by small deviations. Inputs and `bias` stay FP32, `candidates` are FP16.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from puvae_rt.contract import CANDIDATES, IMAGE
 from puvae_rt.errors import BuildError
 
 HALF, FULL = np.dtype(np.float16), np.dtype(np.float32)
-HALF_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-FULL_OPS = {"Softplus", "Log", "ReduceSum", "Mul", "Sub"}
+HALF_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Clip"}  # Clip makes `candidates` where contrast is given back
+FULL_OPS = {"Softplus", "Log", "ReduceSum", "Mul", "Sub", "ReduceMean", "Sqrt", "Div"}
 # Everything else takes the widest type of its computed inputs; the image, whose levels FP16 holds, counts as FP16.
 FOLLOWING_OPS = {
     *("Add", "Concat", "Expand", "Flatten", "Pad", "Relu", "Reshape"),

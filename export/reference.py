@@ -12,7 +12,16 @@ from export.graph import BATCH, Graph, Tensor
 from export.selection import add_selection
 from export.weights import Weights
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
-from puvae_rt.models.spec import DECODER_GRID, DILATION, KERNEL, LATENT, WIDTH, output_paddings
+from puvae_rt.models.spec import (
+    CONTRAST_EPSILON,
+    CONTRAST_SPAN,
+    DECODER_GRID,
+    DILATION,
+    KERNEL,
+    LATENT,
+    WIDTH,
+    output_paddings,
+)
 
 
 def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True) -> Graph:
@@ -25,7 +34,8 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     """
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
-    copies = replicate(graph, IMAGE, classes, contract.shape, "copies")  # [N*K,C,H,W]
+    seen = _remove_light(graph) if weights.normalized else IMAGE
+    copies = replicate(graph, seen, classes, contract.shape, "copies")  # [N*K,C,H,W]
     labels = _labels(graph, classes)  # [N*K,K]
     features = _trunk(graph, copies, weights, dense)  # [N*K,F]
     mu, sigma = _head(graph, features, labels, weights, dense)  # [N*K,32] each
@@ -35,6 +45,30 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
         _kl(graph, mu, sigma, classes, weights.score)
     add_selection(graph, contract, weights.score, classes)
     return graph
+
+
+def _remove_light(graph: Graph) -> str:
+    """The image with mean 0 and variance 1 in every channel; `light.mean` and `light.deviation` stay, [N,C,1,1]."""
+    axes = graph.ints("light.axes", (2, 3))
+    mean = graph.op("ReduceMean", [IMAGE, axes], "light.mean")
+    centred = graph.op("Sub", [IMAGE, mean], "light.centred")
+    squares = graph.op("Mul", [centred, centred], "light.squares")
+    variance = graph.op("ReduceMean", [squares, axes], "light.variance")
+    kept = graph.op("Add", [graph.constant("light.epsilon", CONTRAST_EPSILON), variance], "light.kept")
+    return graph.op("Div", [centred, graph.op("Sqrt", [kept], "light.deviation")], "light.removed")
+
+
+def _give_light(graph: Graph, pictures: str) -> None:
+    """`candidates`: the decoder's pictures [N,K,C,H,W] in the light of their image."""
+    one = graph.ints("light.class_axis", (1,))
+    mean, deviation = (
+        graph.op("Unsqueeze", [f"light.{part}", one], f"light.{part}.single") for part in ("mean", "deviation")
+    )  # [N,1,C,1,1]
+    span = graph.op("Mul", [deviation, graph.constant("light.span", CONTRAST_SPAN)], "light.spread")
+    centred = graph.op("Sub", [pictures, graph.constant("light.gray", 0.5)], "light.pictures")
+    given = graph.op("Add", [graph.op("Mul", [centred, span], "light.scaled"), mean], "light.given")
+    bounds = [graph.constant(f"light.{name}", value) for name, value in (("black", 0.0), ("white", 1.0))]
+    graph.op("Clip", [given, *bounds], CANDIDATES)
 
 
 def replicate(graph: Graph, tensor: str, classes: int, shape: tuple[int, ...], name: str) -> str:
@@ -128,7 +162,10 @@ def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
             output_padding=[padding] * 2,
         )
         image = graph.op("Relu" if i < 2 else "Sigmoid", [deconv], f"decoder.{i}")
-    graph.reshape(image, (-1, len(weights.classes), *contract.shape), CANDIDATES)
+    name = "pictures" if weights.normalized else CANDIDATES
+    graph.reshape(image, (-1, len(weights.classes), *contract.shape), name)
+    if weights.normalized:
+        _give_light(graph, name)
 
 
 def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:

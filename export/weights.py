@@ -27,6 +27,7 @@ class Weights:
     ranks: Ranks
     tensors: Mapping[str, Array]  # names of PuVAE.state_dict()
     sha256: str
+    normalized: bool = False  # contrast, in front of the trunk; candidates are given it back
 
     def dense(self, layer: str) -> Array:
         """[outputs, inputs, ...] of a fully connected or a 7x7 layer, low-rank factors multiplied back."""
@@ -69,6 +70,7 @@ def _describe(fields: Fields) -> Weights:
         ranks=Ranks(*(ranks.optional_integer(key, 1, MAX_RANK) for key in Ranks._fields)),
         tensors={},
         sha256="",
+        normalized=fields.optional_flag("normalized"),
     )
 
 

@@ -95,7 +95,7 @@ class Known:
     file: str
     validation: int  # images; of GTSRB about as many, in whole tracks
     classes: tuple[str, ...]
-    any_light: bool = False  # some pictures very dark: classifiers normalise contrast, and train on augmented images
+    any_light: bool = False  # some pictures very dark: models normalise contrast, classifiers see augmented images
 
 
 KNOWN = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from puvae_rt.command import add_bf16, add_dataset, run_command
 from puvae_rt.models.spec import ARCHITECTURES
-from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES
+from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
@@ -43,6 +43,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--classifier-epochs", type=int, help=f"(default: {CLASSIFIER_SCHEDULE.epochs})")
     p.add_argument("--batch", type=int, default=PUVAE_SCHEDULE.batch, help="images a step (default: %(default)s)")
     p.add_argument("--limit", type=int, help="train on the first LIMIT images only")
+    p.add_argument(
+        "--replays",
+        type=int,
+        help=f"steps on each mini-batch of PuVAE, {REPLAYS} by default where the recipe attacks itself: fewer see more "
+        "images in as many steps",
+    )
     p.add_argument(
         "--ranks",
         nargs=3,

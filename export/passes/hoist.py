@@ -11,7 +11,6 @@ from export.passes.patterns import (
     split_labelled_gemm,
 )
 from export.reference import replicate
-from puvae_rt.contract import IMAGE
 from puvae_rt.errors import BuildError
 
 PER_SAMPLE = {"Conv", "Relu", "Flatten", "Gemm"}  # each image's result depends on that image alone
@@ -31,14 +30,14 @@ def hoist(graph: Graph) -> None:
     fc1 = next((found for found in labelled_gemms(graph) if found.values == values), None)
     if fc1 is None:
         raise absent("hoist", "Gemm over the Concat of the image's features and one-hot labels")
-    chain[0].input[0] = IMAGE
+    chain[0].input[0] = copies.unsqueeze.input[0]
     _sink(graph, split_labelled_gemm(graph, fc1), copies.classes)
 
 
 def _image_copies(graph: Graph) -> Replication:
     for node in graph.of_type("Reshape"):
         copies = replication_ending(graph, node.output[0])
-        if copies is not None and copies.unsqueeze.input[0] == IMAGE:
+        if copies is not None and [reader.op_type for reader in graph.consumers(node.output[0])] == ["Conv"]:
             return copies
     raise absent("hoist", "K-fold replication of the image")
 

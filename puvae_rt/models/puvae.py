@@ -13,7 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, WIDTH, Ranks, output_paddings
+from puvae_rt.models.spec import (
+    CONTRAST_EPSILON,
+    CONTRAST_SPAN,
+    DECODER_GRID,
+    HIDDEN,
+    KERNEL,
+    LATENT,
+    WIDTH,
+    Ranks,
+    output_paddings,
+)
 
 
 class Posterior(NamedTuple):
@@ -24,6 +34,32 @@ class Posterior(NamedTuple):
 
     def sample(self) -> Tensor:
         return self.mu + self.sigma * torch.randn_like(self.sigma)
+
+
+class Light(NamedTuple):
+    """What normalising the contrast of an image takes away, and a projection of it is given back."""
+
+    mean: Tensor  # [N,C,1,1], of each channel
+    deviation: Tensor  # [N,C,1,1], > 0
+
+    @staticmethod
+    def of(x: Tensor) -> Light:
+        """Of images [N,C,H,W]."""
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
+        return Light(mean, (variance + CONTRAST_EPSILON).sqrt())
+
+    def repeat(self, count: int) -> Light:
+        """`count` times each, side by side."""
+        return Light(*(part.repeat_interleave(count, dim=0) for part in self))
+
+    def remove(self, x: Tensor) -> Tensor:
+        """Mean 0 and variance 1 in every channel."""
+        return (x - self.mean) / self.deviation
+
+    def give(self, picture: Tensor) -> Tensor:
+        """A decoder's picture [N,C,H,W], gray at .5, in this light; in [0,1]."""
+        return (self.mean + CONTRAST_SPAN * self.deviation * (picture - 0.5)).clamp(0, 1)
 
 
 class DilatedTrunk(nn.Module):
@@ -83,11 +119,13 @@ class PuVAE(nn.Module):
         contract: channels, height, width of the images, values in [0, 1].
         classes: K, the number of classes (>= 2).
         ranks: of FC1, FC2 and the trunk; dense by default.
+        normalized: for pictures taken in any light. The trunk sees every channel at mean 0 and variance 1, and the
+            projections are given the image's own mean and deviation back.
     """
 
-    def __init__(self, contract: ImageContract, classes: int, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, contract: ImageContract, classes: int, ranks: Ranks = Ranks(), normalized: bool = False) -> None:
         super().__init__()
-        self.contract, self.classes, self.ranks = contract, classes, ranks
+        self.contract, self.classes, self.ranks, self.normalized = contract, classes, ranks, normalized
         features = WIDTH * contract.height * contract.width
         self.trunk: nn.Module = DilatedTrunk(contract.channels, ranks.trunk)
         self.fc1_image = linear(features, HIDDEN, ranks.fc1)
@@ -101,9 +139,18 @@ class PuVAE(nn.Module):
             for c, p in zip(outs, output_paddings(contract.height), strict=True)
         )
 
+    def light(self, x: Tensor) -> Light | None:
+        """What `decode` needs to know of images [N,C,H,W] besides their codes; None unless `normalized`."""
+        return Light.of(x) if self.normalized else None
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Images [N,C,H,W] as the trunk sees them."""
+        light = self.light(x)
+        return x if light is None else light.remove(x)
+
     def features(self, x: Tensor) -> Tensor:
         """The class-independent half of the encoder: x [N,C,H,W] in [0,1] -> W1a T(x) + b1, [N, HIDDEN]."""
-        return self.fc1_image(self.trunk(x))  # type: ignore[no-any-return]
+        return self.fc1_image(self.trunk(self.seen(x)))  # type: ignore[no-any-return]
 
     def head(self, features: Tensor, onehot: Tensor) -> Posterior:
         """features [N, HIDDEN], onehot [N, K] -> q(z | x, y)."""
@@ -115,15 +162,19 @@ class PuVAE(nn.Module):
         return self.head(self.features(x), onehot)
 
     def decode_logits(self, z: Tensor, onehot: Tensor) -> Tensor:
-        """z [N, LATENT], onehot [N, K] -> the decoder's output before its sigmoid, [N,C,H,W]."""
+        """z [N, LATENT], onehot [N, K] -> the decoder's output before its sigmoid, [N,C,H,W].
+
+        Where contrast is normalised, its sigmoid is a picture of no light yet."""
         x = F.relu(self.decoder_fc(torch.cat([z, onehot], dim=1)))
         x = x.view(-1, WIDTH, DECODER_GRID, DECODER_GRID)
         for deconv in self.deconvs[:-1]:
             x = F.relu(deconv(x))
         return self.deconvs[-1](x).float()  # type: ignore[no-any-return]
 
-    def decode(self, z: Tensor, onehot: Tensor) -> Tensor:
-        return torch.sigmoid(self.decode_logits(z, onehot))
+    def decode(self, z: Tensor, onehot: Tensor, light: Light | None = None) -> Tensor:
+        """z [N, LATENT], onehot [N, K], `self.light` of the N images -> projections [N,C,H,W] in [0,1]."""
+        picture = torch.sigmoid(self.decode_logits(z, onehot))
+        return picture if light is None else light.give(picture)
 
     def project(self, x: Tensor, noise: Tensor | None = None, sigma_eps: float = 0.0) -> tuple[Tensor, Tensor]:
         """The projection of every image on every class.
@@ -138,12 +189,14 @@ class PuVAE(nn.Module):
         n, k = len(x), self.classes
         onehot = torch.eye(k, dtype=x.dtype).repeat(n, 1)  # [N*K, K]
         q = self.head(self.features(x).repeat_interleave(k, dim=0), onehot)
+        light = self.light(x)
         z = q.mu
         if sigma_eps > 0:
             if noise is None:
                 raise ValueError(f"sigma_eps={sigma_eps} needs noise of shape [{n},{k},{LATENT}]: got None")
             z = z + sigma_eps * q.sigma * noise.reshape(n * k, LATENT)
-        return self.decode(z, onehot).view(n, k, *x.shape[1:]), gaussian_kl(q).view(n, k)
+        candidates = self.decode(z, onehot, light and light.repeat(k))
+        return candidates.view(n, k, *x.shape[1:]), gaussian_kl(q).view(n, k)
 
 
 def gaussian_kl(q: Posterior) -> Tensor:

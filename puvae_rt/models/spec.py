@@ -54,7 +54,8 @@ class Architecture(NamedTuple):
 
 
 CONV_DROPOUT, FC_DROPOUT = 0.25, 0.5
-CONTRAST_EPSILON = 1e-4  # added to the variance where a classifier normalises contrast: flat images stay flat
+CONTRAST_EPSILON = 1e-4  # added to the variance where contrast is normalised: flat images stay flat
+CONTRAST_SPAN = 6.0  # standard deviations of a channel from the darkest to the lightest value that a decoder paints
 ARCHITECTURES = {
     "A": Architecture((Conv(64, 5, 1), Conv(64, 5, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
     "B": Architecture((Conv(128, 3, 1), Conv(64, 3, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),

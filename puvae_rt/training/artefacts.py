@@ -38,6 +38,7 @@ def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
 def save_puvae(path: Path, model: PuVAE, dataset: Dataset, score: Score, history: dict[str, Any]) -> None:
     """Weights and metadata as safetensors; `history` holds recipe, schedule and whatever else explains them."""
     meta = describe(dataset, PUVAE) | {"ranks": model.ranks._asdict(), "score": asdict(score)}
+    meta |= {"normalized": True} if model.normalized else {}
     save_tensors(path, model.state_dict(), meta | history)
 
 
@@ -57,7 +58,7 @@ def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
         CheckpointError: not a PuVAE artefact, or tensors that do not fit its description.
     """
     tensors, meta = _load(path, PUVAE)
-    model = PuVAE(_contract(meta), len(meta["classes"]), Ranks(**meta["ranks"]))
+    model = PuVAE(_contract(meta), len(meta["classes"]), Ranks(**meta["ranks"]), meta.get("normalized", False))
     _fill(path, model, tensors)
     return model, meta
 

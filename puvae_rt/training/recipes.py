@@ -110,7 +110,8 @@ BILEVEL_SHARE, BILEVEL_MARGIN = 0.8, 0.1  # share of pixels this close to black 
 def recipe_for(name: str, dataset: Dataset) -> Recipe:
     """The recipe for these images: OURS is written for MNIST, radius .3 and pixels that are black or white.
 
-    Noise, own attack and dead zone follow the radius of the attacks on such images; thresholds need bi-level images.
+    Noise, own attack and dead zone follow the radius of the attacks on such images. Bi-level images bear more noise
+    than that, and thresholds.
     """
     recipe = RECIPES[name]
     if not recipe.ranking:  # nothing to scale: the paper's
@@ -122,7 +123,7 @@ def recipe_for(name: str, dataset: Dataset) -> Recipe:
         recipe,
         negatives=max(recipe.negatives, int(NEGATIVE_SHARE * len(dataset.classes))),
         ranking_tau=scale * recipe.ranking_tau,
-        input_noise=scale * recipe.input_noise,
+        input_noise=scale * (recipe.input_noise if bilevel else min(recipe.input_noise, EPSILON)),
         self_attack=scale * recipe.self_attack,
         threshold_start=recipe.threshold_start and bilevel,
     )

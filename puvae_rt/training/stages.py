@@ -70,30 +70,36 @@ def train_stage(
 
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
-    any_light = dataset.name in KNOWN and KNOWN[dataset.name].any_light
-    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if any_light else {})
+    augmented = any_light(dataset)
+    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if augmented else {})
     if not stage.weights.exists():
         classes = len(dataset.classes)
-        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, any_light))
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, augmented))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        train_stage(stage, ClassifierTask(model, augmented=any_light), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented=augmented), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model, meta = load_classifier(stage.weights)
     require_same(stage, meta, history | {"architecture": architecture})
     return model
 
 
+def any_light(dataset: Dataset) -> bool:
+    """Whether its pictures were taken in any light, so that models normalise contrast."""
+    return dataset.name in KNOWN and KNOWN[dataset.name].any_light
+
+
 def train_puvae(
     stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule, ranks: Ranks = Ranks()
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    history = {"recipe": asdict(recipe), "schedule": schedule.record()}
+    front = {"normalized": True} if any_light(dataset) else {}
+    history = {"recipe": asdict(recipe), "schedule": schedule.record()} | front
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks))
+        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks, **front))
         if recipe.threshold_start:
             start_from_thresholds(model.trunk)
         identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
-        identity |= {"ranks": [*ranks]} if ranks != Ranks() else {}
+        identity |= front | ({"ranks": [*ranks]} if ranks != Ranks() else {})
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
@@ -131,6 +137,7 @@ class Settings(NamedTuple):
     limit: int | None = None
     bf16: bool = False
     ranks: Sequence[int] | None = None  # FC1, FC2, trunk
+    replays: int | None = None
 
 
 def train_dataset(settings: Settings) -> dict[str, Any]:
@@ -152,7 +159,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
     recipe = recipe_for(s.recipe, dataset)
-    replays = REPLAYS if recipe.self_attack else 1
+    replays = s.replays or (REPLAYS if recipe.self_attack else 1)
     epochs = s.epochs or PUVAE_SCHEDULE.epochs
     schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
     name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"

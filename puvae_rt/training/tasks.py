@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from puvae_rt.models.puvae import PuVAE, gaussian_kl
+from puvae_rt.models.puvae import Light, PuVAE, gaussian_kl
+from puvae_rt.models.spec import CONTRAST_SPAN
 from puvae_rt.training.loop import Metrics, channels_last
 from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
@@ -49,7 +50,7 @@ class PuvaeTask:
         q = vae.head(features, onehot)
         logits = vae.decode_logits(q.sample(), onehot)
         terms = {
-            "reconstruction": reconstruction_loss(logits, x),
+            "reconstruction": reconstruction_loss(logits, self._picture(x)),
             "kl": gaussian_kl(q).mean(),
             "source": F.cross_entropy(self.source(torch.sigmoid(logits)), y),
         }
@@ -75,8 +76,16 @@ class PuvaeTask:
         classes = torch.cat([y[:, None], wrong_classes(y, vae.classes, r.negatives)], dim=1)
         onehot = F.one_hot(classes.flatten(), vae.classes).float()  # [N*(1+J), K]
         q = vae.head(features.repeat_interleave(classes.shape[1], dim=0), onehot)
-        candidates = vae.decode(q.mu, onehot).view(*classes.shape, *self._input.shape[1:])
-        return dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
+        light = vae.light(self._input)
+        decoded = vae.decode(q.mu, onehot, light and light.repeat(classes.shape[1]))
+        candidates = decoded.view(*classes.shape, *self._input.shape[1:])
+        sse = dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
+        return sse if light is None else sse / _power(light)
+
+    def _picture(self, x: Tensor) -> Tensor:
+        """What the decoder is to paint of clean images: in no light where contrast is normalised."""
+        light = self.module.light(x)
+        return x if light is None else (0.5 + light.remove(x) / CONTRAST_SPAN).clamp(0, 1)
 
     def _corrupt(self, x: Tensor, fresh: bool) -> Tensor:
         """Random noise; with `self_attack`, half of the batch carries the own attack instead."""
@@ -88,6 +97,11 @@ class PuvaeTask:
             self.state["perturbation"] = torch.empty_like(x).uniform_(-radius, radius)
         attacked = torch.arange(len(x)).view(-1, 1, 1, 1) % 2 == 0
         return torch.where(attacked, x + self.state["perturbation"], noisy).clamp(0, 1).requires_grad_()
+
+
+def _power(light: Light) -> Tensor:
+    """By which squared differences are larger in this light than in the decoder's pictures, [N,1]."""
+    return (CONTRAST_SPAN * light.deviation).square().mean(dim=(1, 2, 3))[:, None]
 
 
 def augment(x: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ MODELS = {
     "color-10": (COLOR, 10),
     "color-43": (COLOR, 43),
 }
+NORMALIZED = "color-10-normalized"  # contrast taken away before the trunk and given back behind the decoder
+LIGHT_ATOL = 5e-3  # the epsilon under the root is not in the same light
 MAX_REFERENCE_ROWS = 80  # images times classes through the straightforward graph, which is slow
 
 
@@ -48,7 +50,7 @@ def assert_same(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None
 @cache
 def reference(model: str) -> tuple[Graph, Feeds, dict[str, np.ndarray]]:
     """The straightforward graph, eight images, and its answer for the first of them."""
-    weights = random_weights(*MODELS[model])
+    weights = random_weights(*MODELS[model.removesuffix("-normalized")], normalized=model.endswith("-normalized"))
     graph = candidates_graph(weights)
     images = feeds(weights, 8)
     return graph, images, run(graph, head(images, min(8, MAX_REFERENCE_ROWS // len(weights.classes))))
@@ -60,7 +62,7 @@ def test_the_promise_is_what_is_tested() -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("ending", ["exact", "cpu", "gpu"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, NORMALIZED])
 def test_all_passes_together(model: str, ending: str, batch: int) -> None:
     graph, images, answer = reference(model)
     passed = apply(graph, exact_passes(Score(), 0.0))
@@ -75,6 +77,20 @@ def test_all_passes_together(model: str, ending: str, batch: int) -> None:
     assert answer["candidates"].std(axis=1).mean() > 0.01  # classes differ: equality says something
 
 
+def test_in_another_light_the_projections_are_the_same() -> None:
+    """Half the contrast and a tenth more light go through a normalised model as they came."""
+    graph = candidates_graph(random_weights(COLOR, 2, normalized=True))
+    given_ = feeds(random_weights(COLOR, 2), 2)
+    darker = run(graph, {"image": 0.5 * given_["image"] + 0.1})
+    bright = run(graph, given_)
+    inside = (bright["candidates"] > 0) & (bright["candidates"] < 1)
+    assert inside.mean() > 0.5
+    expected = 0.5 * bright["candidates"] + 0.1
+    np.testing.assert_allclose(darker["candidates"][inside], expected[inside], rtol=0, atol=LIGHT_ATOL)
+    plain = run(candidates_graph(random_weights(COLOR, 2)), {"image": 0.5 * given_["image"] + 0.1})
+    assert np.abs(plain["candidates"] - darker["candidates"]).max() > 0.1
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     contract=st.sampled_from([GRAY, COLOR]),
@@ -86,6 +102,7 @@ def test_all_passes_together(model: str, ending: str, batch: int) -> None:
         Ranks, fc1=st.integers(1, 12), fc2=st.none() | st.integers(1, 12), trunk=st.none() | st.integers(1, 40)
     ),
     seed=st.integers(0, 1000),
+    normalized=st.booleans(),
     data=st.data(),
 )
 def test_after_each_pass(
@@ -96,9 +113,10 @@ def test_after_each_pass(
     score: Score,
     ranks: Ranks,
     seed: int,
+    normalized: bool,
     data: st.DataObject,
 ) -> None:
-    weights = random_weights(contract, classes, ranks, score, seed)
+    weights = random_weights(contract, classes, ranks, score, seed, normalized)
     graph = candidates_graph(weights, sigma)
     exact, gpu = exact_passes(score, sigma), gpu_passes(score, sigma)
     count = data.draw(st.integers(1, len(exact) + len(gpu)), "passes")

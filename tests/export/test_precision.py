@@ -15,16 +15,17 @@ from tests.export.toy import GRAY, feeds, random_weights, run
 from tests.tolerances import FP16_ATOL
 
 CASES = {
-    "plain": (Score(), 0.0, True),
-    "kl": (Score(kl_weight=0.3), 0.0, True),
-    "sampled": (Score(), 0.1, True),
-    "without-passes": (Score(kl_weight=0.3), 0.1, False),
+    "plain": (Score(), 0.0, True, False),
+    "kl": (Score(kl_weight=0.3), 0.0, True, False),
+    "sampled": (Score(), 0.1, True, False),
+    "without-passes": (Score(kl_weight=0.3), 0.1, False, False),
+    "normalized": (Score(), 0.0, True, True),
 }
 
 
-@pytest.mark.parametrize("score, sigma, passes", CASES.values(), ids=CASES)
-def test_the_fp16_graph_computes_the_same(score: Score, sigma: float, passes: bool) -> None:
-    weights = random_weights(GRAY, 3, Ranks(fc1=8), score)
+@pytest.mark.parametrize("score, sigma, passes, normalized", CASES.values(), ids=CASES)
+def test_the_fp16_graph_computes_the_same(score: Score, sigma: float, passes: bool, normalized: bool) -> None:
+    weights = random_weights(GRAY, 3, Ranks(fc1=8), score, normalized=normalized)
     graph = stop_at_candidates(straightforward(weights, sigma, dense=False), GRAY, score, 3)
     if passes:
         graph = apply_gpu(apply(graph, exact_passes(score, sigma)), gpu_passes(score, sigma))

@@ -30,8 +30,10 @@ def rtx() -> Any:
 
 
 @cache
-def engine_graph(contract: ImageContract, sigma: float = 0.0, kl: float = 0.0, passes: bool = True) -> Graph:
-    weights = random_weights(contract, 10, Ranks(fc1=16, fc2=32), Score(0.1, kl))
+def engine_graph(
+    contract: ImageContract, sigma: float = 0.0, kl: float = 0.0, passes: bool = True, normalized: bool = False
+) -> Graph:
+    weights = random_weights(contract, 10, Ranks(fc1=16, fc2=32), Score(0.1, kl), normalized=normalized)
     graph = stop_at_candidates(straightforward(weights, sigma, dense=False), contract, weights.score, 10)
     if not passes:
         return graph
@@ -78,6 +80,13 @@ def test_sampling_and_the_kl_build_too() -> None:
     plan = build(to_fp16(engine_graph(GRAY, sigma=0.1, kl=0.3)))
     layers.check_precision(plan.layers, "fp16")
     assert {tensor.name for layer in plan.layers for tensor in layer.outputs} >= {"candidates", "bias"}
+
+
+def test_normalised_contrast_costs_two_kernels() -> None:
+    """Its statistics before the trunk, and the division; giving it back is part of the last kernel."""
+    plan = build(to_fp16(engine_graph(COLOR, normalized=True)))
+    assert layers.kernels(plan.layers) == layers.kernels(build(to_fp16(engine_graph(COLOR))).layers) + 2
+    layers.check_precision(plan.layers, "fp16")
 
 
 def test_turing_is_selectable() -> None:

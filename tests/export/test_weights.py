@@ -30,10 +30,11 @@ def dataset(classes: int) -> Dataset:
     return Dataset("signs", tuple(f"sign {i}" for i in range(classes)), split, split, split)
 
 
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "normalized"])
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
-def test_the_exported_network_is_the_trained_one(tmp_path: Path, sigma: float) -> None:
+def test_the_exported_network_is_the_trained_one(tmp_path: Path, sigma: float, normalized: bool) -> None:
     torch.manual_seed(0)
-    model = PuVAE(COLOR, 4, Ranks(fc1=8)).eval()
+    model = PuVAE(COLOR, 4, Ranks(fc1=8), normalized).eval()
     save_puvae(tmp_path / "puvae.safetensors", model, dataset(4), SCORE, {"recipe": {"name": "x"}})
     weights = load_weights(tmp_path / "puvae.safetensors")
     assert (weights.model, weights.classes[3], weights.contract) == ("signs", "sign 3", COLOR)

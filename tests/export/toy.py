@@ -21,7 +21,12 @@ Feeds = dict[str, np.ndarray]
 
 
 def random_weights(
-    contract: ImageContract = GRAY, classes: int = 3, ranks: Ranks = THIN, score: Score = Score(), seed: int = 0
+    contract: ImageContract = GRAY,
+    classes: int = 3,
+    ranks: Ranks = THIN,
+    score: Score = Score(),
+    seed: int = 0,
+    normalized: bool = False,
 ) -> Weights:
     """Scaled so that every layer keeps its input's variance: projections differ by class and are not saturated."""
     random = np.random.default_rng(seed)
@@ -29,7 +34,8 @@ def random_weights(
         name: random.standard_normal(shape, np.float32) * np.float32(_scale(name, shape))
         for name, shape in expected_shapes(contract, classes, ranks).items()
     }
-    return Weights("toy", tuple(f"class {i}" for i in range(classes)), contract, score, ranks, tensors, "0" * 64)
+    names = tuple(f"class {i}" for i in range(classes))
+    return Weights("toy", names, contract, score, ranks, tensors, "0" * 64, normalized)
 
 
 def _scale(name: str, shape: tuple[int, ...]) -> float:
@@ -50,6 +56,7 @@ def header(weights: Weights, **changes: object) -> dict[str, str]:
         "contract": asdict(weights.contract) | {"range": [0, 1]},
         "score": asdict(weights.score),
         "ranks": weights.ranks._asdict(),
+        "normalized": weights.normalized,
     }
     return {"puvae": json.dumps(document | changes)}
 

@@ -12,6 +12,7 @@ from puvae_rt.models.puvae import PuVAE, merge_phases, split_phases
 from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from tests.tolerances import EXACT_ATOL
 
+LIGHT_ATOL = 5e-3  # the epsilon under the root is not in the same light
 SHAPES = [pytest.param(ImageContract(1, 28, 28), id="mnist"), pytest.param(ImageContract(3, 32, 32), id="cifar10")]
 
 
@@ -42,6 +43,18 @@ def test_projection_of_each_class_is_the_plain_forward_pass(contract: ImageContr
     onehot = F.one_hot(torch.full((3,), 1), classes).float()
     expected = model.decode(model.encode(x, onehot).mu, onehot)
     torch.testing.assert_close(candidates[:, 1], expected, atol=EXACT_ATOL, rtol=0)
+
+
+def test_normalised_projections_take_the_light_of_their_image() -> None:
+    torch.manual_seed(0)
+    model = PuVAE(ImageContract(3, 32, 32), 4, Ranks(4, 4), normalized=True)
+    x = torch.rand(3, 3, 32, 32)
+    candidates, kl = model.project(x)
+    darker, same_kl = model.project(0.4 * x + 0.1)
+    torch.testing.assert_close(darker, 0.4 * candidates + 0.1, atol=LIGHT_ATOL, rtol=0)
+    torch.testing.assert_close(same_kl, kl, atol=LIGHT_ATOL, rtol=LIGHT_ATOL)
+    flat, _ = model.project(torch.full((1, 3, 32, 32), 0.3))
+    assert flat.isfinite().all() and (flat - 0.3).abs().max() < 0.05  # no contrast to give
 
 
 def test_sampling_without_noise_names_the_shape_it_needs() -> None:

@@ -98,7 +98,8 @@ class RefinedPuvae:
         n, k = len(x), self.model.classes
         onehot = torch.eye(k).repeat(n, 1)  # [N*K,K]
         q = self.model.head(self.model.features(x).repeat_interleave(k, dim=0), onehot)
-        candidates = self.model.decode(q.mu, onehot).view(n, k, *x.shape[1:])
+        light = self.model.light(x)
+        candidates = self.model.decode(q.mu, onehot, light and light.repeat(k)).view(n, k, *x.shape[1:])
         chosen = selection_scores(x, candidates, gaussian_kl(q).view(n, k), self.score).argmin(dim=1)
         everyone = torch.arange(n)
         return q.mu.view(n, k, -1)[everyone, chosen], torch.eye(k)[chosen], candidates[everyone, chosen]
@@ -111,7 +112,7 @@ class RefinedPuvae:
         """Projections [N,C,H,W], J [N], and the gradient of J at z [N,32]."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            candidates = self.model.decode(z, onehot)
+            candidates = self.model.decode(z, onehot, self.model.light(x))
             objective = self.objective(x, z, candidates)
             (gradient,) = torch.autograd.grad(objective.sum(), z)
         return candidates.detach(), objective.detach(), gradient

@@ -1,0 +1,32 @@
+"""What a step of training sees."""
+
+from __future__ import annotations
+
+import torch
+
+from puvae_rt.contract import ImageContract
+from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
+from puvae_rt.training.recipes import Recipe
+from puvae_rt.training.tasks import PuvaeTask
+
+COLOR = ImageContract(3, 32, 32)
+LIGHT_RTOL = 5e-3  # the epsilon under the root is not in the same light
+
+
+def test_dark_images_weigh_as_much_as_light_ones_where_contrast_is_normalised() -> None:
+    torch.manual_seed(0)
+    recipe = Recipe("test", reconstruction=1.0, kl=1.0, source=10.0, ranking=20.0, negatives=2)
+    source = classifier("A", COLOR, 3)
+    x, y = torch.rand(4, *COLOR.shape), torch.tensor([0, 1, 2, 0])
+
+    def terms(images: torch.Tensor, normalized: bool) -> dict[str, float]:
+        torch.manual_seed(1)
+        task = PuvaeTask(PuVAE(COLOR, 3, Ranks(4, 4), normalized), source, recipe)
+        return task.loss(images, y, fresh=True)[1]
+
+    light, dark = terms(x, True), terms(0.2 * x + 0.05, True)
+    for name in ("reconstruction", "kl", "source", "ranking"):
+        assert abs(dark[name] - light[name]) <= LIGHT_RTOL * abs(light[name]), name
+    assert abs(terms(0.2 * x + 0.05, False)["ranking"] / terms(x, False)["ranking"] - 1) > LIGHT_RTOL
