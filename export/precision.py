@@ -2,7 +2,8 @@
 
 Convolutions and fully connected layers, which are all of the cost, become FP16 (their kernels accumulate in FP32).
 What is small and sensitive stays FP32: sigma = softplus, its logarithm and the KL's sum, where FP16 would round away
-small sigmas and overflow; and taking contrast away and giving it back, which divides by small deviations. Inputs and `bias` stay FP32, `candidates` are FP16.
+small sigmas and overflow; contrast taken away and given back, which divides by small deviations. Inputs and `bias` stay
+FP32, `candidates` are FP16.
 """
 
 from __future__ import annotations

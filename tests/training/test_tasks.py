@@ -12,6 +12,7 @@ from puvae_rt.training.recipes import Recipe
 from puvae_rt.training.tasks import PuvaeTask
 
 COLOR = ImageContract(3, 32, 32)
+CONTRAST = 100.0  # by which an untrained decoder's pictures are grayer than trained ones
 LIGHT_RTOL = 5e-3  # the epsilon under the root is not in the same light
 
 
@@ -19,12 +20,15 @@ def test_dark_images_weigh_as_much_as_light_ones_where_contrast_is_normalised() 
     torch.manual_seed(0)
     recipe = Recipe("test", reconstruction=1.0, kl=1.0, source=10.0, ranking=20.0, negatives=2)
     source = classifier("A", COLOR, 3)
-    x, y = torch.rand(4, *COLOR.shape), torch.tensor([0, 1, 2, 0])
+    x = 0.3 + 0.4 * torch.rand(4, *COLOR.shape)  # nothing near black or white, where candidates are clipped
+    y = torch.tensor([0, 1, 2, 0])
 
     def terms(images: torch.Tensor, normalized: bool) -> dict[str, float]:
         torch.manual_seed(1)
-        task = PuvaeTask(PuVAE(COLOR, 3, Ranks(4, 4), normalized), source, recipe)
-        return task.loss(images, y, fresh=True)[1]
+        vae = PuVAE(COLOR, 3, Ranks(4, 4), normalized)
+        with torch.no_grad():
+            vae.deconvs[-1].weight.mul_(CONTRAST)
+        return PuvaeTask(vae, source, recipe).loss(images, y, fresh=True)[1]
 
     light, dark = terms(x, True), terms(0.2 * x + 0.05, True)
     for name in ("reconstruction", "kl", "source", "ranking"):
