@@ -13,7 +13,7 @@ from puvae_rt.data import KNOWN
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
 
 GRAY, COLOUR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
-CONTRACTS = {"mnist": GRAY, "fashion_mnist": GRAY, "traffic_signs": COLOUR}
+CONTRACTS = {"mnist": GRAY, "fashion_mnist": GRAY, "traffic_signs": COLOUR, "cifar10": COLOUR}
 IMAGES = 100
 GAIN = 0.3  # accuracy that a purifier gives back under the stored attacks, at least
 
