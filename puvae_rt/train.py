@@ -56,6 +56,11 @@ def parser() -> argparse.ArgumentParser:
         metavar=("FC1", "FC2", "TRUNK"),
         help="train at low rank from the start: half the time of the dense layers and calib.low_rank behind them",
     )
+    p.add_argument(
+        "--normalized",
+        action="store_true",
+        help="PuVAE sees every image at the same contrast, as it does by default with traffic_signs",
+    )
     add_bf16(p)
     p.add_argument("--json", action="store_true", help="print the summary as JSON")
     return p

@@ -89,11 +89,17 @@ def any_light(dataset: Dataset) -> bool:
 
 
 def train_puvae(
-    stage: Stage, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule, ranks: Ranks = Ranks()
+    stage: Stage,
+    source: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    schedule: Schedule,
+    ranks: Ranks = Ranks(),
+    normalized: bool = False,
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    front = {"normalized": True} if any_light(dataset) else {}
-    history = {"recipe": asdict(recipe), "schedule": schedule.record()} | front
+    front = {"normalized": True} if normalized else {}
+    history = {"recipe": asdict(recipe), "schedule": schedule.record()}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks, **front))
         if recipe.threshold_start:
@@ -104,7 +110,8 @@ def train_puvae(
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
     model, meta = load_puvae(stage.weights)
-    require_same(stage, meta, history | {"ranks": ranks._asdict()})
+    wanted = history | {"ranks": ranks._asdict(), "normalized": normalized}
+    require_same(stage, meta | {"normalized": model.normalized}, wanted)
     return model, Score(**meta["score"])
 
 
@@ -138,6 +145,7 @@ class Settings(NamedTuple):
     bf16: bool = False
     ranks: Sequence[int] | None = None  # FC1, FC2, trunk
     replays: int | None = None
+    normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
 
 
 def train_dataset(settings: Settings) -> dict[str, Any]:
@@ -163,7 +171,8 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     epochs = s.epochs or PUVAE_SCHEDULE.epochs
     schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
     name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"
-    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, schedule, ranks)
+    normalized = s.normalized or any_light(dataset)
+    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, schedule, ranks, normalized)
     results[name] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),

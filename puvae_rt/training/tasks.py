@@ -49,10 +49,13 @@ class PuvaeTask:
         features = vae.features(self._input)
         q = vae.head(features, onehot)
         logits = vae.decode_logits(q.sample(), onehot)
+        light = vae.light(x)  # of the clean image: what the decoder is to paint has none
+        picture = x if light is None else (0.5 + light.remove(x) / CONTRAST_SPAN).clamp(0, 1)
+        painted = torch.sigmoid(logits)
         terms = {
-            "reconstruction": reconstruction_loss(logits, self._picture(x)),
+            "reconstruction": reconstruction_loss(logits, picture),
             "kl": gaussian_kl(q).mean(),
-            "source": F.cross_entropy(self.source(torch.sigmoid(logits)), y),
+            "source": F.cross_entropy(self.source(painted if light is None else light.give(painted)), y),
         }
         metrics: Metrics = {}
         if r.ranking:
@@ -81,11 +84,6 @@ class PuvaeTask:
         candidates = decoded.view(*classes.shape, *self._input.shape[1:])
         sse = dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
         return sse if light is None else sse / _power(light)
-
-    def _picture(self, x: Tensor) -> Tensor:
-        """What the decoder is to paint of clean images: in no light where contrast is normalised."""
-        light = self.module.light(x)
-        return x if light is None else (0.5 + light.remove(x) / CONTRAST_SPAN).clamp(0, 1)
 
     def _corrupt(self, x: Tensor, fresh: bool) -> Tensor:
         """Random noise; with `self_attack`, half of the batch carries the own attack instead."""

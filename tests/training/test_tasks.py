@@ -19,7 +19,7 @@ LIGHT_RTOL = 5e-3  # the epsilon under the root is not in the same light
 def test_dark_images_weigh_as_much_as_light_ones_where_contrast_is_normalised() -> None:
     torch.manual_seed(0)
     recipe = Recipe("test", reconstruction=1.0, kl=1.0, source=10.0, ranking=20.0, negatives=2)
-    source = classifier("A", COLOR, 3)
+    source = classifier("A", COLOR, 3, normalized=True)
     x = 0.3 + 0.4 * torch.rand(4, *COLOR.shape)  # nothing near black or white, where candidates are clipped
     y = torch.tensor([0, 1, 2, 0])
 

@@ -47,6 +47,15 @@ def test_a_dataset_of_ones_own_is_trained_to_the_end(
     assert "other schedule" in capsys.readouterr().err
 
 
+def test_contrast_is_normalised_where_asked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thin = ["--ranks", "4", "5", "6", "--replays", "1"]
+    assert main(command(data, tmp_path, *thin, "--normalized")) == 0
+    model, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
+    assert model.normalized and meta["normalized"] is True and meta["schedule"]["replays"] == 1
+    assert main(command(data, tmp_path, *thin)) == 2
+    assert "other normalized" in capsys.readouterr().err
+
+
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--bf16")) == 0
     _, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
