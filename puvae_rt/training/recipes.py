@@ -110,8 +110,8 @@ BILEVEL_SHARE, BILEVEL_MARGIN = 0.8, 0.1  # share of pixels this close to black 
 def recipe_for(name: str, dataset: Dataset) -> Recipe:
     """The recipe for these images: OURS is written for MNIST, radius .3 and pixels that are black or white.
 
-    Noise, own attack and dead zone follow the radius of the attacks on such images. Bi-level images bear more noise
-    than that, and thresholds.
+    Noise, own attack and dead zone follow the radius of the attacks on such images. Colour images bear no noise of more
+    than that radius; thresholds need bi-level images.
     """
     recipe = RECIPES[name]
     if not recipe.ranking:  # nothing to scale: the paper's
@@ -119,12 +119,14 @@ def recipe_for(name: str, dataset: Dataset) -> Recipe:
     scale = attack_scale(dataset.contract)
     levels = dataset.train.head(1000).batch(slice(None))[0]
     bilevel = bool((np.minimum(levels, 1 - levels) < BILEVEL_MARGIN).mean() >= BILEVEL_SHARE)
+    self_attack = scale * recipe.self_attack
+    gray = dataset.contract.channels == 1
     return replace(
         recipe,
         negatives=max(recipe.negatives, int(NEGATIVE_SHARE * len(dataset.classes))),
         ranking_tau=scale * recipe.ranking_tau,
-        input_noise=scale * (recipe.input_noise if bilevel else min(recipe.input_noise, EPSILON)),
-        self_attack=scale * recipe.self_attack,
+        input_noise=scale * recipe.input_noise if gray else self_attack,
+        self_attack=self_attack,
         threshold_start=recipe.threshold_start and bilevel,
     )
 

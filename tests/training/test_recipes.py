@@ -19,11 +19,11 @@ def test_digits_take_the_recipe_as_it_is_written() -> None:
     assert recipe_for("ours", dataset(images)) == OURS
 
 
-def test_gray_photographs_bear_neither_thresholds_nor_the_noise_of_digits() -> None:
+def test_gray_photographs_do_not_start_from_thresholds() -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 28, 28), np.uint8)
     recipe = recipe_for("ours", dataset(images))
     assert not recipe.threshold_start
-    assert (recipe.self_attack, recipe.input_noise, recipe.ranking_tau) == (0.3, 0.3, 0.1)
+    assert (recipe.self_attack, recipe.input_noise, recipe.ranking_tau) == (0.3, 0.7, 0.1)
 
 
 def test_colour_images_are_perturbed_by_the_radius_of_their_attacks() -> None:
