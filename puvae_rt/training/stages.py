@@ -70,13 +70,13 @@ def train_stage(
 
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
-    augmented = any_light(dataset)
-    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if augmented else {})
+    varied = any_light(dataset)
+    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if varied else {})
     if not stage.weights.exists():
         classes = len(dataset.classes)
-        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, augmented))
+        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=varied))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        train_stage(stage, ClassifierTask(model, augmented=augmented), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented=varied), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model, meta = load_classifier(stage.weights)
     require_same(stage, meta, history | {"architecture": architecture})
@@ -98,14 +98,14 @@ def train_puvae(
     normalized: bool = False,
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    front = {"normalized": True} if normalized else {}
     history = {"recipe": asdict(recipe), "schedule": schedule.record()}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks, **front))
+        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks, normalized))
         if recipe.threshold_start:
             start_from_thresholds(model.trunk)
         identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
-        identity |= front | ({"ranks": [*ranks]} if ranks != Ranks() else {})
+        identity |= {"ranks": [*ranks]} if ranks != Ranks() else {}
+        identity |= {"normalized": True} if normalized else {}
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
@@ -148,6 +148,10 @@ class Settings(NamedTuple):
     normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
 
 
+def given(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
 def train_dataset(settings: Settings) -> dict[str, Any]:
     """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json."""
     s = settings
@@ -158,7 +162,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         dataset = replace(dataset, train=dataset.train.head(s.limit))
     folder = s.out / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
-    schedule = replace(CLASSIFIER_SCHEDULE, epochs=s.classifier_epochs or CLASSIFIER_SCHEDULE.epochs, bf16=s.bf16)
+    schedule = replace(CLASSIFIER_SCHEDULE, epochs=given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs), bf16=s.bf16)
     source_schedule = replace(schedule, seed=SOURCE.seed)
     source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
@@ -167,8 +171,8 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
     recipe = recipe_for(s.recipe, dataset)
-    replays = s.replays or (REPLAYS if recipe.self_attack else 1)
-    epochs = s.epochs or PUVAE_SCHEDULE.epochs
+    replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
+    epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
     schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
     name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"
     normalized = s.normalized or any_light(dataset)

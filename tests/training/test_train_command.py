@@ -54,6 +54,8 @@ def test_contrast_is_normalised_where_asked(data: Path, tmp_path: Path, capsys: 
     assert model.normalized and meta["normalized"] is True and meta["schedule"]["replays"] == 1
     assert main(command(data, tmp_path, *thin)) == 2
     assert "other normalized" in capsys.readouterr().err
+    assert main(command(data, tmp_path, "--replays", "0")) == 2
+    assert "replays=0: expected at least 1 (--replays)" in capsys.readouterr().err
 
 
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
