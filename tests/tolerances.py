@@ -46,3 +46,6 @@ RESIZED_NETWORK = 2e-2
 
 # Low rank, all directions but the least of 224: what the least one carries of activations of order one.
 LAST_DIRECTION_ATOL = 1e-3
+
+# The same image in another light, through a model that normalises contrast: the epsilon under the root stays as it is.
+LIGHT = 5e-3

@@ -57,6 +57,14 @@ class Light(NamedTuple):
         """Mean 0 and variance 1 in every channel."""
         return (x - self.mean) / self.deviation
 
+    def picture(self, x: Tensor) -> Tensor:
+        """What a decoder is to paint of x, the inverse of `give`; in [0,1]."""
+        return (0.5 + self.remove(x) / CONTRAST_SPAN).clamp(0, 1)
+
+    def power(self) -> Tensor:
+        """By which squared differences are larger in this light than between pictures, [N]."""
+        return (CONTRAST_SPAN * self.deviation).square().mean(dim=(1, 2, 3))
+
     def give(self, picture: Tensor) -> Tensor:
         """A decoder's picture [N,C,H,W], gray at .5, in this light; in [0,1]."""
         return (self.mean + CONTRAST_SPAN * self.deviation * (picture - 0.5)).clamp(0, 1)
@@ -187,16 +195,27 @@ class PuVAE(nn.Module):
             candidates [N,K,C,H,W] and KL(q(z|x,k) || N(0,1)) [N,K].
         """
         n, k = len(x), self.classes
-        onehot = torch.eye(k, dtype=x.dtype).repeat(n, 1)  # [N*K, K]
-        q = self.head(self.features(x).repeat_interleave(k, dim=0), onehot)
-        light = self.light(x)
+        q = self.encode_all(x)
         z = q.mu
         if sigma_eps > 0:
             if noise is None:
                 raise ValueError(f"sigma_eps={sigma_eps} needs noise of shape [{n},{k},{LATENT}]: got None")
             z = z + sigma_eps * q.sigma * noise.reshape(n * k, LATENT)
-        candidates = self.decode(z, onehot, light and light.repeat(k))
-        return candidates.view(n, k, *x.shape[1:]), gaussian_kl(q).view(n, k)
+        return self.decode_all(z, x), gaussian_kl(q).view(n, k)
+
+    def encode_all(self, x: Tensor) -> Posterior:
+        """q(z | x, k) of images [N,C,H,W] and every class k, the K of an image side by side: [N*K, LATENT]."""
+        return self.head(self.features(x).repeat_interleave(self.classes, dim=0), self._every_class(x))
+
+    def decode_all(self, z: Tensor, x: Tensor) -> Tensor:
+        """z [N*K, LATENT], in the order of `encode_all`, and their images -> candidates [N,K,C,H,W]."""
+        light = self.light(x)
+        candidates = self.decode(z, self._every_class(x), light and light.repeat(self.classes))
+        return candidates.view(len(x), self.classes, *x.shape[1:])
+
+    def _every_class(self, x: Tensor) -> Tensor:
+        """The K labels of each of the images [N,C,H,W], [N*K, K]."""
+        return torch.eye(self.classes, dtype=x.dtype).repeat(len(x), 1)
 
 
 def gaussian_kl(q: Posterior) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from puvae_rt.models.puvae import Light, PuVAE, gaussian_kl
-from puvae_rt.models.spec import CONTRAST_SPAN
+from puvae_rt.models.puvae import PuVAE, gaussian_kl
 from puvae_rt.training.loop import Metrics, channels_last
 from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
@@ -50,7 +49,7 @@ class PuvaeTask:
         q = vae.head(features, onehot)
         logits = vae.decode_logits(q.sample(), onehot)
         light = vae.light(x)  # of the clean image: what the decoder is to paint has none
-        picture = x if light is None else (0.5 + light.remove(x) / CONTRAST_SPAN).clamp(0, 1)
+        picture = x if light is None else light.picture(x)
         painted = torch.sigmoid(logits)
         terms = {
             "reconstruction": reconstruction_loss(logits, picture),
@@ -83,7 +82,7 @@ class PuvaeTask:
         decoded = vae.decode(q.mu, onehot, light and light.repeat(classes.shape[1]))
         candidates = decoded.view(*classes.shape, *self._input.shape[1:])
         sse = dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
-        return sse if light is None else sse / _power(light)
+        return sse if light is None else sse / light.power()[:, None]
 
     def _corrupt(self, x: Tensor, fresh: bool) -> Tensor:
         """Random noise; with `self_attack`, half of the batch carries the own attack instead."""
@@ -95,11 +94,6 @@ class PuvaeTask:
             self.state["perturbation"] = torch.empty_like(x).uniform_(-radius, radius)
         attacked = torch.arange(len(x)).view(-1, 1, 1, 1) % 2 == 0
         return torch.where(attacked, x + self.state["perturbation"], noisy).clamp(0, 1).requires_grad_()
-
-
-def _power(light: Light) -> Tensor:
-    """By which squared differences are larger in this light than in the decoder's pictures, [N,1]."""
-    return (CONTRAST_SPAN * light.deviation).square().mean(dim=(1, 2, 3))[:, None]
 
 
 def augment(x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
 from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, Feeds, feeds, head, random_weights, run
-from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE
+from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE, LIGHT
 
 MODELS = {
     "mnist-2": (GRAY, 2),
@@ -32,7 +32,6 @@ MODELS = {
     "color-43": (COLOR, 43),
 }
 NORMALIZED = "color-10-normalized"  # contrast taken away before the trunk and given back behind the decoder
-LIGHT_ATOL = 5e-3  # the epsilon under the root is not in the same light
 MAX_REFERENCE_ROWS = 80  # images times classes through the straightforward graph, which is slow
 
 
@@ -86,7 +85,7 @@ def test_in_another_light_the_projections_are_the_same() -> None:
     inside = (bright["candidates"] > 0) & (bright["candidates"] < 1)
     assert inside.mean() > 0.5
     expected = 0.5 * bright["candidates"] + 0.1
-    np.testing.assert_allclose(darker["candidates"][inside], expected[inside], rtol=0, atol=LIGHT_ATOL)
+    np.testing.assert_allclose(darker["candidates"][inside], expected[inside], rtol=0, atol=LIGHT)
     plain = run(candidates_graph(random_weights(COLOR, 2)), {"image": 0.5 * given_["image"] + 0.1})
     assert np.abs(plain["candidates"] - darker["candidates"]).max() > 0.1
 

@@ -19,7 +19,7 @@ THREADS, BLOCKS = 32, 2
 
 
 @functools.cache
-def library() -> shim.Shim:
+def built_library() -> shim.Shim:
     sanitize = os.environ.get(shim.SANITIZE_VARIABLE) == "1"
     return shim.Shim(shim.build({SOURCE: ENTRIES}, sanitize=sanitize))
 
@@ -28,7 +28,9 @@ def run(entry: str, seed: int = 0, blocks: int = 1, threads: int = THREADS) -> n
     out = np.zeros(blocks * threads + (entry == "depends_on_the_order"), np.int32)
     if entry == "overflows_an_integer":
         out[0] = 1
-    library().launch(entry, (blocks, 1, 1), (threads, 1, 1), 4 * threads, (ctypes.c_void_p(out.ctypes.data),), seed)
+    built_library().launch(
+        entry, (blocks, 1, 1), (threads, 1, 1), 4 * threads, (ctypes.c_void_p(out.ctypes.data),), seed
+    )
     return out
 
 

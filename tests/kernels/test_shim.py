@@ -72,7 +72,7 @@ def test_the_seed_alone_decides_the_order():
 )
 def test_a_launch_that_cuda_refuses_is_refused(entry, grid, block, shared, arguments, message):
     with pytest.raises(shim.KernelFaultError, match=message):
-        faulty.library().launch(entry, grid, block, shared, arguments)
+        faulty.built_library().launch(entry, grid, block, shared, arguments)
 
 
 def test_a_library_is_built_once_and_by_content(tmp_path):

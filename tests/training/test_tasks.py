@@ -10,10 +10,10 @@ from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks
 from puvae_rt.training.recipes import Recipe
 from puvae_rt.training.tasks import PuvaeTask
+from tests.tolerances import LIGHT
 
 COLOR = ImageContract(3, 32, 32)
 CONTRAST = 100.0  # by which an untrained decoder's pictures are grayer than trained ones
-LIGHT_RTOL = 5e-3  # the epsilon under the root is not in the same light
 
 
 def test_dark_images_weigh_as_much_as_light_ones_where_contrast_is_normalised() -> None:
@@ -32,5 +32,5 @@ def test_dark_images_weigh_as_much_as_light_ones_where_contrast_is_normalised() 
 
     light, dark = terms(x, True), terms(0.2 * x + 0.05, True)
     for name in ("reconstruction", "kl", "source", "ranking"):
-        assert abs(dark[name] - light[name]) <= LIGHT_RTOL * abs(light[name]), name
-    assert abs(terms(0.2 * x + 0.05, False)["ranking"] / terms(x, False)["ranking"] - 1) > LIGHT_RTOL
+        assert abs(dark[name] - light[name]) <= LIGHT * abs(light[name]), name
+    assert abs(terms(0.2 * x + 0.05, False)["ranking"] / terms(x, False)["ranking"] - 1) > LIGHT

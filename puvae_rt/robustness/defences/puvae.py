@@ -96,10 +96,8 @@ class RefinedPuvae:
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's code [N,32] of the chosen class, that class [N,K], and its projection [N,C,H,W]."""
         n, k = len(x), self.model.classes
-        onehot = torch.eye(k).repeat(n, 1)  # [N*K,K]
-        q = self.model.head(self.model.features(x).repeat_interleave(k, dim=0), onehot)
-        light = self.model.light(x)
-        candidates = self.model.decode(q.mu, onehot, light and light.repeat(k)).view(n, k, *x.shape[1:])
+        q = self.model.encode_all(x)
+        candidates = self.model.decode_all(q.mu, x)
         chosen = selection_scores(x, candidates, gaussian_kl(q).view(n, k), self.score).argmin(dim=1)
         everyone = torch.arange(n)
         return q.mu.view(n, k, -1)[everyone, chosen], torch.eye(k)[chosen], candidates[everyone, chosen]
