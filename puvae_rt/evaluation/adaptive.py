@@ -89,7 +89,7 @@ def evaluate_adaptive(
         raise ContractError(f"defence {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENCES)}")
     for epsilon in epsilons:
         check_epsilon(epsilon)
-    folder, rows = Folder(options.models, dataset.name), []
+    folder, rows = options.folder(dataset.name), []
     for classifier, defense in product(classifiers, defences):
         system = build(folder, defense, classifier, options.seed, options.search, refine=0)
         target = target_of(folder, system, defense)

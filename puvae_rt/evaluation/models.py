@@ -1,9 +1,10 @@
 """Trained systems out of a folder of artefacts, as `puvae_rt.train`, `calib.low_rank` and `puvae_rt.train_baselines`
-leave them, or as they ship with the package."""
+leave them, as `puvae_rt.evaluation.baselines` keeps them beside the results, or as they ship with the package."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,10 +44,11 @@ class System(NamedTuple):
 
 
 class Folder:
-    """The artefacts of one dataset."""
+    """The artefacts of one dataset: those of `models`, else those in `kept`, else those that ship."""
 
-    def __init__(self, models: Path, dataset: str) -> None:
+    def __init__(self, models: Path, dataset: str, kept: Path | None = None) -> None:
         self.path = models / dataset
+        self._folders = (self.path, *([kept / dataset] if kept else []))
 
     def classifier(self, architecture: str) -> nn.Module:
         """M_t, the undefended classifier."""
@@ -61,11 +63,10 @@ class Folder:
         return model, Score(**meta["score"]), meta
 
     def weights(self, name: str) -> Path:
-        """Of PuVAE those at low rank, where there are any: they are what is deployed. What is not in the folder is
-        taken from the models that ship."""
-        for file in (f"{name}{LOW_RANK}{SUFFIX}", f"{name}{SUFFIX}"):
-            if (self.path / file).is_file():
-                return self.path / file
+        """Of PuVAE those at low rank, where there are any: they are what is deployed."""
+        for folder, rank in product(self._folders, (LOW_RANK, "")):
+            if (path := folder / f"{name}{rank}{SUFFIX}").is_file():
+                return path
         if self.path.name in shipped_names():
             model, file = shipped(self.path.name), WEIGHTS_FILE if name == PUVAE_OURS else f"{name}{ONNX}"
             if file in model.sha256:

@@ -15,7 +15,7 @@ from puvae_rt.data import Dataset
 from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
 from puvae_rt.evaluation.models import Folder, System, build
-from puvae_rt.evaluation.results import DEFENSE_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import BASELINES_FOLDER, DEFENSE_FILE, Row, accuracy_fields, keep
 from puvae_rt.robustness.defences.defense_gan import Search
 from puvae_rt.robustness.radii import radii_of
 
@@ -34,6 +34,9 @@ class Options(NamedTuple):
     search: Search = Search()
     refine: int = 0
 
+    def folder(self, dataset: str) -> Folder:
+        return Folder(self.models, dataset, self.results / BASELINES_FOLDER)
+
     def images(self, defense: str, available: int) -> int:
         return min(available, self.n_defense_gan if defense == DEFENSE_GAN else self.n)
 
@@ -43,7 +46,7 @@ def evaluate(cells: Iterable[Cell], dataset: Dataset, options: Options, note: No
 
     `note` is told about each cell. Raises CheckpointError, ResultsError.
     """
-    folder, rows = Folder(options.models, dataset.name), []
+    folder, rows = options.folder(dataset.name), []
     for cell in cells:
         system = build(folder, cell.defense, cell.classifier, options.seed, options.search, options.refine)
         n = options.images(cell.defense, len(dataset.test))
@@ -70,7 +73,7 @@ def _measure(cell: Cell, system: System, dataset: Dataset, n: int, options: Opti
 
 def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple[Tensor, Tensor]:
     """The attacked images of a cell and their true labels."""
-    folder = Folder(options.models, dataset.name)
+    folder = options.folder(dataset.name)
     images = attacked_images(
         cell,
         n,

@@ -15,7 +15,6 @@ from torch import Tensor
 from puvae_rt.data import Dataset
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import Cell
-from puvae_rt.evaluation.models import Folder
 from puvae_rt.evaluation.results import SIGMA_FILE, Row, accuracy_fields, keep
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
 from puvae_rt.robustness.defences.protocol import classify
@@ -28,7 +27,7 @@ _IDENTITY = (*IDENTITY, "sigma_eps")
 
 def search_sigma(cells: Sequence[Cell], dataset: Dataset, options: Options, note: Note) -> list[Row]:
     """Accuracy of PuVAE's cells at every sigma_eps; finished ones are kept and skipped."""
-    folder, rows = Folder(options.models, dataset.name), []
+    folder, rows = options.folder(dataset.name), []
     for cell in cells:
         names = (cell.defense, f"classifier_{cell.classifier.lower()}")
         weights = {name: folder.digest(name) for name in names}
@@ -43,7 +42,7 @@ def search_sigma(cells: Sequence[Cell], dataset: Dataset, options: Options, note
 
 
 def _measure(cell: Cell, sigma: float, dataset: Dataset, n: int, options: Options) -> Row:
-    folder = Folder(options.models, dataset.name)
+    folder = options.folder(dataset.name)
     model, score, _ = folder.puvae(cell.defense)
     images, labels = cell_images(cell, dataset, n, options)
     start = time.perf_counter()

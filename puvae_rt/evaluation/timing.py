@@ -14,7 +14,7 @@ from torch import Tensor
 from puvae_rt.data import Dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import BUDGET_DEFENCES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
-from puvae_rt.evaluation.models import Folder, build
+from puvae_rt.evaluation.models import build
 from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, keep
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
 from puvae_rt.robustness.defences.protocol import Anytime, Defence, classify
@@ -38,7 +38,7 @@ class Deployed(NamedTuple):
 def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Note) -> list[Row]:
     """Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps."""
     images = torch.from_numpy(dataset.test.batch(slice(0, BATCH))[0])
-    folder = Folder(options.models, dataset.name)
+    folder = options.folder(dataset.name)
     system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
     with deployed.open() as engine:
         _check_engine(engine, dataset)
@@ -93,7 +93,7 @@ def budget_curves(
     rows = []
     for cell in cells:
         images, labels = cell_images(cell, dataset, n, options)
-        classifier = Folder(options.models, dataset.name).classifier(cell.classifier)
+        classifier = options.folder(dataset.name).classifier(cell.classifier)
         for name in defences:
             with deployed.open() as engine:
                 _check_engine(engine, dataset)
@@ -114,7 +114,7 @@ def _budget_defence(
     if name not in BUDGET_DEFENCES:
         raise ContractError(f"defence {name!r}: budgets are measured for {', '.join(BUDGET_DEFENCES)}")
     known, refine = (PUVAE_OURS, max(1, options.refine)) if name == REFINED else (name, 0)
-    folder = Folder(options.models, dataset.name)
+    folder = options.folder(dataset.name)
     system = build(folder, known, cell.classifier, options.seed, options.search, refine)
     return system.defended.defence, system.settings | {"weights": system.weights}
 
