@@ -27,6 +27,7 @@ from puvae_rt.evaluation.cells import (
     Cell,
     grid,
 )
+from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.models.spec import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def work(args: argparse.Namespace) -> Report:
         raise ContractError(f"n={args.n}, n-defense-gan={args.n_defense_gan}: expected at least 1 image")
     dataset = load_dataset(args.dataset, args.data)
     search = Search(steps=args.gan_steps, restarts=args.gan_restarts, seed=args.seed)
-    options = Options(args.models, args.results, args.n, args.n_defense_gan, args.seed, search, args.refine)
+    options = Options(
+        args.models, args.results, args.n, args.n_defense_gan, args.seed, search, args.refine, args.baselines
+    )
     measure = {"cells": cells, "adaptive": adaptive, "sigma": sigma, "time": timing}[args.mode]
     return {"results": measure(args, dataset, options, _note)}
 
@@ -135,6 +138,12 @@ def _add_places(p: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("runs"),
         help="MODELS/DATASET holds the weights; the models that ship stand in (default: runs)",
+    )
+    p.add_argument(
+        "--baselines",
+        type=Path,
+        default=BASELINES,
+        help="BASELINES/DATASET holds those that MODELS lacks (default: %(default)s)",
     )
     p.add_argument("--results", type=Path, default=Path("results"), help="(default: results)")
     p.add_argument("--bundle", help="of --time: shipped model or bundle that is timed (default: the dataset's name)")

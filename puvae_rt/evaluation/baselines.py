@@ -1,8 +1,8 @@
 """`python -m puvae_rt.evaluation.baselines`: keeps trained baselines beside the results, so that any cell of the tables
 can be measured again without a training.
 
-adv_training, magnet, defense_gan and puvae_paper of MODELS/DATASET go to RESULTS/baselines/DATASET. The weights are
-stored in FP16; `python -m puvae_rt.evaluate`, which finds them there, computes in FP32.
+adv_training, magnet, defense_gan and puvae_paper of MODELS/DATASET go to BASELINES/DATASET. The weights are stored in
+FP16; `python -m puvae_rt.evaluate`, which finds them there, computes in FP32.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from puvae_rt.command import run_command
 from puvae_rt.data import KNOWN
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, PUVAE_PAPER
-from puvae_rt.evaluation.results import BASELINES_FOLDER
+from puvae_rt.evaluation.results import BASELINES
 
 PATTERNS = (f"{ADV_TRAINING}_?", MAGNET, DEFENSE_GAN, f"{PUVAE_PAPER}*")
 
 
-def keep_baselines(models: Path, dataset: str, results: Path) -> dict[str, int]:
+def keep_baselines(models: Path, dataset: str, baselines: Path) -> dict[str, int]:
     """Writes what is there and returns the size of each file in bytes.
 
     Raises:
@@ -34,7 +34,7 @@ def keep_baselines(models: Path, dataset: str, results: Path) -> dict[str, int]:
     found = [path for path in found if not path.stem.endswith(".checkpoint")]
     if not found:
         raise CheckpointError(f"{models / dataset}: no baseline; train one with `python -m puvae_rt.train_baselines`")
-    folder, sizes = results / BASELINES_FOLDER / dataset, {}
+    folder, sizes = baselines / dataset, {}
     for path in found:
         tensors, meta = load_tensors(path)
         halves = {name: tensor.half() for name, tensor in tensors.items()}
@@ -47,7 +47,7 @@ def keep_baselines(models: Path, dataset: str, results: Path) -> dict[str, int]:
 
 
 def keep(args: argparse.Namespace) -> dict[str, Any]:
-    return {"bytes": keep_baselines(args.models, args.dataset, args.results)}
+    return {"bytes": keep_baselines(args.models, args.dataset, args.baselines)}
 
 
 def show(report: dict[str, Any]) -> str:
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m puvae_rt.evaluation.baselines", description=__doc__)
     p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or your own (default: mnist)")
     p.add_argument("--models", type=Path, default=Path("runs"), help="of the trainings (default: runs)")
-    p.add_argument("--results", type=Path, default=Path("results"), help="(default: results)")
+    p.add_argument("--baselines", type=Path, default=BASELINES, help="(default: %(default)s)")
     p.add_argument("--json", action="store_true", help="print the sizes as JSON")
     return p
 

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 Reader = Callable[[Fields, str], object]
 
 DEFENSE_FILE, ADAPTIVE_FILE, SIGMA_FILE = "defense.json", "adaptive.json", "sigma.json"
-BASELINES_FOLDER = "baselines"  # weights of what PuVAE is compared with
+BASELINES = Path("results", "baselines")  # weights of what PuVAE is compared with, by dataset
 TIMING_FILE, BUDGET_FILE = "timing.json", "budget.json"
 MEASURED = "measured"
 CONFIDENCE_Z = 1.959964  # two-sided 95%

@@ -15,7 +15,7 @@ from puvae_rt.data import Dataset
 from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
 from puvae_rt.evaluation.models import Folder, System, build
-from puvae_rt.evaluation.results import BASELINES_FOLDER, DEFENSE_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, keep
 from puvae_rt.robustness.defences.defense_gan import Search
 from puvae_rt.robustness.radii import radii_of
 
@@ -33,9 +33,10 @@ class Options(NamedTuple):
     seed: int = 0
     search: Search = Search()
     refine: int = 0
+    baselines: Path = BASELINES  # where those are that `models` lacks
 
     def folder(self, dataset: str) -> Folder:
-        return Folder(self.models, dataset, self.results / BASELINES_FOLDER)
+        return Folder(self.models, dataset, self.baselines)
 
     def images(self, defense: str, available: int) -> int:
         return min(available, self.n_defense_gan if defense == DEFENSE_GAN else self.n)

@@ -37,5 +37,12 @@ def bars(made: tuple[Path, Dataset], tmp_path: Path) -> Study:
     return Study(
         tmp_path / "study",
         dataset,
-        Options(tmp_path / "study" / "runs", tmp_path / "results", n=20, n_defense_gan=4, search=quick),
+        Options(
+            tmp_path / "study" / "runs",
+            tmp_path / "results",
+            n=20,
+            n_defense_gan=4,
+            search=quick,
+            baselines=tmp_path / "kept",
+        ),
     )

@@ -17,8 +17,8 @@ KEPT = {"adv_training_a.safetensors", "magnet.safetensors", "defense_gan.safeten
 
 
 def keep(study: Study) -> list[str]:
-    models, results = study.options.models, study.options.results
-    return ["--dataset", study.dataset.name, "--models", str(models), "--results", str(results)]
+    models, kept = study.options.models, study.options.baselines
+    return ["--dataset", study.dataset.name, "--models", str(models), "--baselines", str(kept)]
 
 
 def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_no_baseline_is_an_error(bars: Study, capsys: pytest.CaptureFixture[str]
         path.unlink()
     assert baselines.main(keep(bars)) == 2
     assert "bars: no baseline; train one with `python -m puvae_rt.train_baselines`" in capsys.readouterr().err
-    assert not bars.options.results.exists()
+    assert not bars.options.baselines.exists()
 
 
 def test_weights_beyond_fp16_are_refused(bars: Study) -> None:
@@ -53,5 +53,5 @@ def test_weights_beyond_fp16_are_refused(bars: Study) -> None:
     name = min(tensors)
     save_tensors(path, tensors | {name: tensors[name] + 1e6}, meta)
     with pytest.raises(CheckpointError, match=rf"magnet.safetensors: {name} does not fit FP16, expected .* 65,504"):
-        baselines.keep_baselines(bars.options.models, "bars", bars.options.results)
-    assert not (bars.options.results / "baselines" / "bars" / "magnet.safetensors").exists()
+        baselines.keep_baselines(bars.options.models, "bars", bars.options.baselines)
+    assert not (bars.options.baselines / "bars" / "magnet.safetensors").exists()
