@@ -57,13 +57,6 @@ def parser() -> argparse.ArgumentParser:
         help="train at low rank from the start: half the time of the dense layers and calib.low_rank behind them",
     )
     p.add_argument(
-        "--source-epsilon",
-        type=float,
-        default=0.0,
-        metavar="EPSILON",
-        help="train the source classifier on attacks of this L-infinity radius on itself (default: on clean images)",
-    )
-    p.add_argument(
         "--normalized",
         action="store_true",
         help="PuVAE sees every image at the same contrast, as it does by default with traffic_signs",

@@ -18,7 +18,6 @@ from puvae_rt.errors import CheckpointError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks
-from puvae_rt.robustness.radii import check_epsilon
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
@@ -69,23 +68,18 @@ def train_stage(
     draw_curves(curve, stage.name, stage.curve)
 
 
-def train_classifier(
-    stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule, epsilon: float = 0.0
-) -> nn.Module:
-    """The classifier of this stage, trained now or read back; `epsilon`: on its own attacks of that radius."""
+def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
+    """The classifier of this stage, trained now or read back."""
     varied = any_light(dataset)
-    history: dict[str, Any] = {"schedule": schedule.record()}
-    history |= {"augmented": True, "normalized": True} if varied else {}
-    history |= {"epsilon": epsilon} if epsilon else {}
+    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if varied else {})
     if not stage.weights.exists():
         classes = len(dataset.classes)
         model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=varied))
         identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        identity |= {"epsilon": epsilon} if epsilon else {}
-        train_stage(stage, ClassifierTask(model, varied, epsilon), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented=varied), dataset.train, schedule, identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model, meta = load_classifier(stage.weights)
-    require_same(stage, {"epsilon": 0.0} | meta, history | {"architecture": architecture, "epsilon": epsilon})
+    require_same(stage, meta, history | {"architecture": architecture})
     return model
 
 
@@ -151,7 +145,6 @@ class Settings(NamedTuple):
     bf16: bool = False
     ranks: Sequence[int] | None = None  # FC1, FC2, trunk
     replays: int | None = None
-    source_epsilon: float = 0.0  # 0 is M_s trained on clean images
     normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
 
 
@@ -164,8 +157,6 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     s = settings
     ranks = Ranks(*s.ranks or ())
     check_ranks(ranks)
-    if s.source_epsilon:
-        check_epsilon(s.source_epsilon)
     dataset = load_dataset(s.dataset, s.data)
     if s.limit:
         dataset = replace(dataset, train=dataset.train.head(s.limit))
@@ -173,7 +164,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     schedule = replace(CLASSIFIER_SCHEDULE, epochs=given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs), bf16=s.bf16)
     source_schedule = replace(schedule, seed=SOURCE.seed)
-    source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule, s.source_epsilon)
+    source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
     for architecture in s.targets:
         name = f"classifier_{architecture.lower()}"

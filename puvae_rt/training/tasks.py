@@ -7,41 +7,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
-from puvae_rt.robustness.attacks import fgsm
 from puvae_rt.training.loop import Metrics, channels_last
 from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
 
 # Augmentation of photographs: largest turn (radians), zoom, shift (of half a side) and log of the gain.
 TURN, ZOOM, SHIFT, LIGHT = 0.1, 0.1, 0.1, 0.3
-FGSM_SHARE = 1.25  # of the radius: a step that can leave the random start's side of the ball
 
 
 class ClassifierTask:
-    """Cross-entropy on clean images or `augment`ed ones; with `epsilon`, after an attack of that L-infinity radius.
+    """Cross-entropy on clean images, or on `augment`ed ones."""
 
-    The attack is on the classifier under training: FGSM from a random start ("fast" adversarial training, Wong, Rice
-    and Kolter 2020).
-    """
-
-    def __init__(self, module: nn.Module, augmented: bool = False, epsilon: float = 0.0) -> None:
-        self.module, self.augmented, self.epsilon = module, augmented, epsilon
+    def __init__(self, module: nn.Module, augmented: bool = False) -> None:
+        self.module, self.augmented = module, augmented
         self.state: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
-        x = augment(x) if self.augmented else x
-        logits = self.module(self._attacked(x, y) if self.epsilon else x)
+        logits = self.module(augment(x) if self.augmented else x)
         loss = F.cross_entropy(logits, y)
         accuracy = (logits.argmax(1) == y).float().mean()
         return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
 
     def after_backward(self) -> None:
         pass
-
-    def _attacked(self, x: Tensor, y: Tensor) -> Tensor:
-        start = x + torch.empty_like(x).uniform_(-self.epsilon, self.epsilon)
-        attacked = fgsm(self.module, start.clamp(0, 1), y, FGSM_SHARE * self.epsilon)
-        return torch.minimum(torch.maximum(attacked, x - self.epsilon), x + self.epsilon)
 
 
 class PuvaeTask:

@@ -58,17 +58,6 @@ def test_contrast_is_normalised_where_asked(data: Path, tmp_path: Path, capsys: 
     assert "replays=0: expected at least 1 (--replays)" in capsys.readouterr().err
 
 
-def test_a_source_trained_on_its_own_attacks(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    thin = ["--ranks", "4", "5", "6", "--replays", "1"]
-    assert main(command(data, tmp_path, *thin, "--source-epsilon", "0.1")) == 0
-    assert load_classifier(tmp_path / "tiny" / "source.safetensors")[1]["epsilon"] == 0.1
-    assert "epsilon" not in load_classifier(tmp_path / "tiny" / "classifier_a.safetensors")[1]
-    assert main(command(data, tmp_path, *thin)) == 2
-    assert "source.safetensors: trained with other epsilon" in capsys.readouterr().err
-    assert main(command(data, tmp_path, *thin, "--source-epsilon", "1.5")) == 2
-    assert "epsilon=1.5: expected 0 < epsilon <= 1" in capsys.readouterr().err
-
-
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--bf16")) == 0
     _, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
