@@ -57,6 +57,12 @@ def parser() -> argparse.ArgumentParser:
         help="train at low rank from the start: half the time of the dense layers and calib.low_rank behind them",
     )
     p.add_argument(
+        "--source-weight",
+        type=float,
+        metavar="WEIGHT",
+        help="of the source classifier's loss (default: the recipe's, 10): more where projections are not recognised",
+    )
+    p.add_argument(
         "--normalized",
         action="store_true",
         help="PuVAE sees every image at the same contrast, as it does by default with traffic_signs",

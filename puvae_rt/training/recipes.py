@@ -65,8 +65,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("reconstruction", "kl", "source", "ranking", "input_noise", "self_attack"):
-            if getattr(self, name) < 0:
-                raise ContractError(f"{name}={getattr(self, name)}: expected >= 0")
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ContractError(f"{name}={getattr(self, name)}: expected a number >= 0")
         if self.self_attack and not self.ranking:
             raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
 

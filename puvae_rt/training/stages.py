@@ -145,6 +145,7 @@ class Settings(NamedTuple):
     bf16: bool = False
     ranks: Sequence[int] | None = None  # FC1, FC2, trunk
     replays: int | None = None
+    source_weight: float | None = None  # the recipe's `source`
     normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
 
 
@@ -171,6 +172,8 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
     recipe = recipe_for(s.recipe, dataset)
+    if s.source_weight is not None:
+        recipe = replace(recipe, source=s.source_weight)
     replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
     epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
     schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)

@@ -58,6 +58,17 @@ def test_contrast_is_normalised_where_asked(data: Path, tmp_path: Path, capsys: 
     assert "replays=0: expected at least 1 (--replays)" in capsys.readouterr().err
 
 
+def test_the_source_may_weigh_more(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thin = ["--ranks", "4", "5", "6", "--replays", "1"]
+    assert main(command(data, tmp_path, *thin, "--source-weight", "100")) == 0
+    assert load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")[1]["recipe"]["source"] == 100
+    assert main(command(data, tmp_path, *thin)) == 2
+    assert "other recipe" in capsys.readouterr().err
+    for bad in ("-1", "nan", "inf"):
+        assert main(command(data, tmp_path, *thin, "--source-weight", bad)) == 2
+        assert f"source={float(bad)}: expected a number >= 0" in capsys.readouterr().err
+
+
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--bf16")) == 0
     _, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
