@@ -161,6 +161,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     dataset = load_dataset(s.dataset, s.data)
     if s.limit:
         dataset = replace(dataset, train=dataset.train.head(s.limit))
+    recipe, puvae_schedule = _puvae_plan(s, dataset)  # refused, if it is, before hours are spent
     folder = s.out / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
     schedule = replace(CLASSIFIER_SCHEDULE, epochs=given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs), bf16=s.bf16)
@@ -171,15 +172,9 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         name = f"classifier_{architecture.lower()}"
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
-    recipe = recipe_for(s.recipe, dataset)
-    if s.source_weight is not None:
-        recipe = replace(recipe, source=s.source_weight)
-    replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
-    epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
-    schedule = replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
     name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"
     normalized = s.normalized or any_light(dataset)
-    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, schedule, ranks, normalized)
+    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, puvae_schedule, ranks, normalized)
     results[name] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
@@ -187,3 +182,12 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     summary = {"dataset": dataset.name, "split": "validation", "results": results}
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule]:
+    recipe = recipe_for(s.recipe, dataset)
+    if s.source_weight is not None:
+        recipe = replace(recipe, source=s.source_weight)
+    replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
+    epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
+    return recipe, replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)

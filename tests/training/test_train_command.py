@@ -65,7 +65,8 @@ def test_the_source_may_weigh_more(data: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(command(data, tmp_path, *thin)) == 2
     assert "other recipe" in capsys.readouterr().err
     for bad in ("-1", "nan", "inf"):
-        assert main(command(data, tmp_path, *thin, "--source-weight", bad)) == 2
+        assert main(command(data, tmp_path / "bad", *thin, "--source-weight", bad)) == 2
+        assert not (tmp_path / "bad").exists(), "nothing is trained before"
         assert f"source={float(bad)}: expected a number >= 0" in capsys.readouterr().err
 
 
