@@ -30,15 +30,21 @@ def write_figures(results: Path) -> list[Path]:
 
 
 def draw_sigma(rows: Sequence[Row]) -> Any:
-    """Attacked images above their purified ones, a panel for each sigma_eps and cell."""
+    """Attacked images above their purified ones: a column for each cell, a row for each sigma_eps."""
     from puvae_rt.evaluation.sigma import decode
 
-    figure, panels = _pyplot().subplots(len(rows), 1, figsize=(8, 1.6 * len(rows)), squeeze=False)
-    for panel, row in zip(panels[:, 0], rows, strict=True):
-        panel.imshow(decode(row["pictures"]))
-        where = f"{row['dataset']} {row['classifier']} {row['attack']}, {NAMES[row['defense']]}"
-        panel.set_title(f"sigma_eps {row['sigma_eps']:g}: {100 * row['accuracy']:.1f}% ({where})", fontsize=8)
+    columns = _groups(rows, ("dataset", "classifier", "attack", "targeted", "defense"))
+    sigmas = sorted({row["sigma_eps"] for row in rows})
+    size = (4 * len(columns), 1.45 * len(sigmas))
+    figure, panels = _pyplot().subplots(len(sigmas), len(columns), figsize=size, squeeze=False)
+    for panel in panels.flat:
         panel.axis("off")
+    for place, ((dataset, classifier, attack, _, defense), members) in enumerate(columns.items()):
+        for row in members:
+            panel = panels[sigmas.index(row["sigma_eps"]), place]
+            panel.imshow(decode(row["pictures"]))
+            where = f"{dataset} {classifier} {attack}, {NAMES[defense]}\n" if row["sigma_eps"] == sigmas[0] else ""
+            panel.set_title(f"{where}sigma_eps {row['sigma_eps']:g}: {100 * row['accuracy']:.1f}%", fontsize=8)
     return figure
 
 
