@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
         "--source-weight",
         type=float,
         metavar="WEIGHT",
-        help="of the source classifier's loss (default: the recipe's, 10): more where projections are not recognised",
+        help=f"of the source classifier's loss (default: the recipe's, {RECIPES['ours'].source:g}): more where "
+        "projections are not recognised",
     )
     p.add_argument(
         "--normalized",

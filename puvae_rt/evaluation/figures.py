@@ -8,7 +8,7 @@ from typing import Any
 
 from puvae_rt.evaluation.cells import DEFENCES, NONE, WORST
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, SIGMA_FILE, Row, read_rows
-from puvae_rt.evaluation.tables import NAMES
+from puvae_rt.evaluation.tables import NAMES, attack_name
 
 DPI = 120
 
@@ -33,18 +33,20 @@ def draw_sigma(rows: Sequence[Row]) -> Any:
     """Attacked images above their purified ones: a column for each cell, a row for each sigma_eps."""
     from puvae_rt.evaluation.sigma import decode
 
-    columns = _groups(rows, ("dataset", "classifier", "attack", "targeted", "defense"))
+    columns = _groups(rows, ("dataset", "classifier", "attack", "targeted", "epsilon", "defense"))
     sigmas = sorted({row["sigma_eps"] for row in rows})
     size = (4 * len(columns), 1.45 * len(sigmas))
     figure, panels = _pyplot().subplots(len(sigmas), len(columns), figsize=size, squeeze=False)
     for panel in panels.flat:
         panel.axis("off")
-    for place, ((dataset, classifier, attack, _, defense), members) in enumerate(columns.items()):
+    for place, (key, members) in enumerate(columns.items()):
+        dataset, classifier, attack, targeted, _, defense = key
+        cell = f"{dataset} {classifier} {attack_name(attack, targeted)}, {NAMES[defense]}\n"
         for row in members:
             panel = panels[sigmas.index(row["sigma_eps"]), place]
             panel.imshow(decode(row["pictures"]))
-            where = f"{dataset} {classifier} {attack}, {NAMES[defense]}\n" if row["sigma_eps"] == sigmas[0] else ""
-            panel.set_title(f"{where}sigma_eps {row['sigma_eps']:g}: {100 * row['accuracy']:.1f}%", fontsize=8)
+            head = cell if row["sigma_eps"] == sigmas[0] else ""
+            panel.set_title(f"{head}sigma_eps {row['sigma_eps']:g}: {100 * row['accuracy']:.1f}%", fontsize=8)
     return figure
 
 

@@ -82,7 +82,7 @@ def accuracy_table(table: Table, rows: Sequence[Row]) -> str:
                 cells = _cells(table, rows, classifier, attack, targeted)
                 used += [row for row in cells if row]
                 reference = _paper(table.dataset, classifier, attack, targeted)
-                body.append([classifier, _attack_name(attack, targeted), *map(_accuracy, cells), reference])
+                body.append([classifier, attack_name(attack, targeted), *map(_accuracy, cells), reference])
     bound = f"L-infinity radius {table.epsilon:g}; Carlini-Wagner minimises L2 and has none."
     cited = f"Paper's column: {paper.CITATION}, Table 2, read as targeted; empty where its number was not at hand."
     return "\n\n".join([f"### {table.title}", _markdown(head, body), *_notes(used), f"{bound} {cited}"]) + "\n"
@@ -137,7 +137,7 @@ def budget_table(rows: Sequence[Row]) -> str:
     for row in sorted(rows, key=lambda r: BUDGET_DEFENCES.index(r["defense"])):
         within = [[p["accuracy"] for p in row["curve"] if p["seconds"] <= b] for b in BUDGETS]
         body.append(
-            [row["dataset"], row["classifier"], _attack_name(row["attack"], row["targeted"]), NAMES[row["defense"]]]
+            [row["dataset"], row["classifier"], attack_name(row["attack"], row["targeted"]), NAMES[row["defense"]]]
             + [f"{100 * reached[-1]:.1f}" if reached else "-" for reached in within]
         )
     note = "A dash: no result yet. Seconds are for the whole mini-batch, all defences on the same clock."
@@ -184,7 +184,7 @@ def _paper(dataset: str, classifier: str, attack: str, targeted: bool) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _attack_name(attack: str, targeted: bool) -> str:
+def attack_name(attack: str, targeted: bool) -> str:
     if attack == NONE:
         return "none (clean)"
     return f"{attack} {'targeted' if targeted else 'untargeted'}"
