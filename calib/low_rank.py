@@ -13,7 +13,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,7 +116,7 @@ def _principal(moments: Tensor, rank: int) -> Tensor:
 def fine_tune(
     stage: Stage, model: PuVAE, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule
 ) -> None:
-    identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
+    identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": recipe.record()}
     train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity | {"ranks": [*model.ranks]})
 
 
@@ -133,7 +133,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stage = Stage(folder, f"{args.puvae}{LOW_RANK}")
     trained = meta["schedule"]
     schedule = replace(FINE_TUNING, epochs=args.epochs, replays=trained["replays"], bf16=trained.get("bf16", False))
-    history = {key: meta[key] for key in ("recipe", "schedule")} | {"fine_tuning": schedule.record()}
+    history = {key: value for key, value in meta.items() if key in ("recipe", "schedule", "init")}
+    history |= {"fine_tuning": schedule.record()}
     if not stage.weights.exists():
         thin = copy.deepcopy(factored)
         fine_tune(stage, thin, source, dataset, Recipe(**meta["recipe"]), schedule)

@@ -1,7 +1,7 @@
 """Pack a model for shipping: weights, graphs, classifiers and test images with stored attacks in one folder.
 
 The attacks are on the first --target classifier. Images whose terms do not allow it stay out (--no-images): builds then
-take those of the dataset.
+take those of the dataset. With --keep only the purifier of a packed model is replaced.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from export.weights import Weights, load_weights
 from puvae_rt.command import run_command
 from puvae_rt.errors import BuildError, ContractError
 from puvae_rt.robustness.radii import radii_of
-from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE
+from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE, read_model
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.runtime.ort import Classifier
@@ -96,11 +97,8 @@ def pack(
     Raises:
         BuildError: a file too large for git, or `out` not named after the model or not replaceable.
     """
-    if out.name != parts.puvae.model:
-        raise BuildError(f"--out {out}: expected a folder called {parts.puvae.model!r}, by which the model is loaded")
-    with whole_folder(out, MODEL_FILE) as folder:
-        shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
-        write_graph(folder / PUVAE_FILE, parts.puvae)
+    with _folder(out, parts.puvae) as folder:
+        _write_purifier(folder, parts.puvae, weights_file)
         write_classifier(folder / f"{CLASSIFIER_PREFIX}source.onnx", parts.source, half)
         for target in parts.targets:
             write_classifier(folder / f"{CLASSIFIER_PREFIX}{target.architecture.lower()}.onnx", target, half)
@@ -108,14 +106,52 @@ def pack(
         samples = attack(attacked, images, radii_of(parts.puvae.contract).epsilon, progress)
         if ship_images:
             save_samples(folder / SAMPLES_FILE, samples)
-        write_model_file(folder, parts)
+        write_model_file(folder, parts.puvae, parts.default_classifier)
         _check_sizes(folder)
         accuracies = {
             f"{ACCURACY_PREFIX}{path.stem}": classifier_accuracy(path, parts.puvae, samples)
             for path in sorted(folder.glob(f"{CLASSIFIER_PREFIX}*.onnx"))
         }
-    sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
-    return {"folder": str(out), "images": len(samples), **accuracies, "bytes": sizes}
+    return {"folder": str(out), "images": len(samples), **accuracies, "bytes": _sizes(out)}
+
+
+def repack(weights_file: Path, packed: Path, out: Path) -> dict[str, Any]:
+    """As `pack`, with the classifiers, images and attacks of the folder `packed`, byte for byte.
+
+    Raises:
+        BundleError: `packed` is no packed model, or is damaged.
+        BuildError: the weights are of another dataset; or as `pack`.
+    """
+    model, weights = read_model(packed), load_weights(weights_file)
+    if (weights.model, tuple(weights.classes), weights.contract) != (model.model, model.classes, model.contract):
+        raise BuildError(
+            f"{weights_file}: trained on {weights.model} {weights.contract.shape}, --keep {packed} is {model.model} "
+            f"{model.contract.shape}; expected weights of its dataset"
+        )
+    kept = [model.path(name) for name in model.sha256 if name not in (WEIGHTS_FILE, PUVAE_FILE)]
+    with _folder(out, weights) as folder:
+        for path in kept:
+            shutil.copyfile(path, folder / path.name)
+        _write_purifier(folder, weights, weights_file)
+        write_model_file(folder, weights, model.default_classifier)
+        _check_sizes(folder)
+    return {"folder": str(out), "kept": [path.name for path in kept], "bytes": _sizes(out)}
+
+
+def _folder(out: Path, weights: Weights) -> AbstractContextManager[Path]:
+    """`out`, which appears when it is whole."""
+    if out.name != weights.model:
+        raise BuildError(f"--out {out}: expected a folder called {weights.model!r}, by which the model is loaded")
+    return whole_folder(out, MODEL_FILE)
+
+
+def _write_purifier(folder: Path, weights: Weights, weights_file: Path) -> None:
+    shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
+    write_graph(folder / PUVAE_FILE, weights)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 
 def write_graph(path: Path, weights: Weights) -> None:
@@ -136,16 +172,15 @@ def classifier_accuracy(classifier: Path, weights: Weights, samples: Samples) ->
     }
 
 
-def write_model_file(folder: Path, parts: Parts) -> None:
-    weights = parts.puvae
+def write_model_file(folder: Path, weights: Weights, default_classifier: str) -> None:
     document = {
         "format": MODEL_FORMAT,
         "model": weights.model,
         "classes": weights.classes,
         "contract": asdict(weights.contract) | {"range": [0, 1]},
         "score": asdict(weights.score),
-        "default_classifier": parts.default_classifier,
-        "attacks": {"on": parts.default_classifier, "epsilon": radii_of(weights.contract).epsilon, "targeted": True},
+        "default_classifier": default_classifier,
+        "attacks": {"on": default_classifier, "epsilon": radii_of(weights.contract).epsilon, "targeted": True},
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
     (folder / MODEL_FILE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -164,6 +199,11 @@ def _check_sizes(folder: Path) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.samples < 1:
         raise ContractError(f"--samples {args.samples}: expected at least one image")
+    trained = (args.source, args.target)
+    if (args.keep and any(trained)) or (not args.keep and not all(trained)):
+        raise ContractError("give the classifiers once: as --source and --target, or as those of --keep")
+    if args.keep:
+        return repack(args.puvae, args.keep, args.out)
     parts = Parts.load(args.puvae, args.source, args.target)
     dataset = dataset_of(parts.puvae.model, parts.puvae.classes, parts.puvae.contract, args.data)
 
@@ -182,8 +222,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    shipped = "" if SAMPLES_FILE in result["bytes"] else ", not shipped"
-    lines = [f"{result['folder']}: {result['images']} test images{shipped}"]
+    if "kept" in result:
+        lines = [f"{result['folder']}: kept {', '.join(result['kept'])}"]
+    else:
+        shipped = "" if SAMPLES_FILE in result["bytes"] else ", not shipped"
+        lines = [f"{result['folder']}: {result['images']} test images{shipped}"]
     lines += [f"  {size:>9,} bytes  {name}" for name, size in result["bytes"].items()]
     for key in result:
         if key.startswith(ACCURACY_PREFIX):
@@ -195,8 +238,14 @@ def show(result: dict[str, Any]) -> str:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m export.assets", description=__doc__)
     p.add_argument("--puvae", type=Path, required=True, help="weights of the purifier, .safetensors")
-    p.add_argument("--source", type=Path, required=True, help="the classifier M_s it was trained with, .safetensors")
-    p.add_argument("--target", type=Path, nargs="+", required=True, help="classifiers to defend; the first is attacked")
+    p.add_argument("--source", type=Path, help="the classifier M_s it was trained with, .safetensors")
+    p.add_argument("--target", type=Path, nargs="+", help="classifiers to defend; the first is attacked")
+    p.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="in place of --source and --target: classifiers, images and attacks of this packed model",
+    )
     p.add_argument("--samples", type=int, default=1000, help="test images to attack and ship (default: %(default)s)")
     p.add_argument("--no-images", action="store_true", help="ship none of them: builds verify on the user's dataset")
     p.add_argument("--half", action="store_true", help="store classifiers' weights in FP16, computed in FP32")

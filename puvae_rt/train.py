@@ -64,6 +64,29 @@ def parser() -> argparse.ArgumentParser:
         "projections are not recognised",
     )
     p.add_argument(
+        "--augment-source",
+        action="store_true",
+        help="the source classifier sees each reconstruction turned, moved and lit at random: what convinces it then "
+        "convinces others",
+    )
+    p.add_argument(
+        "--ranking-weight",
+        type=float,
+        metavar="WEIGHT",
+        help=f"of the loss that trains the selection (default: the recipe's, {RECIPES['ours'].ranking:g})",
+    )
+    p.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="go on from these weights of PuVAE, with their ranks: a model that ships, or a .safetensors file",
+    )
+    p.add_argument(
+        "--learning-rate",
+        type=float,
+        default=PUVAE_SCHEDULE.learning_rate,
+        help="of PuVAE; half of it, or less, behind --init (default: %(default)s)",
+    )
+    p.add_argument(
         "--normalized",
         action="store_true",
         help="PuVAE sees every image at the same contrast, as it does by default with traffic_signs",

@@ -32,7 +32,7 @@ from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generato
 SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
 # Of an artefact's metadata: how long and on what it was trained.
-HISTORY = ("recipe", "schedule", "fine_tuning", "epsilon")
+HISTORY = ("recipe", "schedule", "init", "fine_tuning", "epsilon")
 
 
 class System(NamedTuple):

@@ -62,6 +62,7 @@ class Recipe:
     self_attack: float = 0.0
     threshold_start: bool = False  # see puvae_rt.training.initialisation
     tuned_score: bool = True  # False: RMSE, as in the paper
+    augmented_source: bool = False  # M_s sees each reconstruction turned, moved and lit at random
 
     def __post_init__(self) -> None:
         for name in ("reconstruction", "kl", "source", "ranking", "input_noise", "self_attack"):
@@ -69,6 +70,13 @@ class Recipe:
                 raise ContractError(f"{name}={getattr(self, name)}: expected a number >= 0")
         if self.self_attack and not self.ranking:
             raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
+
+    def record(self) -> dict[str, Any]:
+        """For metadata; that M_s sees reconstructions as they are goes without saying."""
+        fields = asdict(self)
+        if not self.augmented_source:
+            del fields["augmented_source"]
+        return fields
 
 
 PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0, tuned_score=False)

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def run_trial(
     with torch.no_grad():
         candidates, kl = model.project(inputs["clean"][:PICTURES])
     shown = candidates[torch.arange(PICTURES), labels[:PICTURES]]
-    row = {"trial": name, "recipe": asdict(recipe), "schedule": schedule.record(), "images": len(dataset.train)}
+    row = {"trial": name, "recipe": recipe.record(), "schedule": schedule.record(), "images": len(dataset.train)}
     row |= {"kl_nats": float(kl.mean()), "final_loss": curve[-1]["loss"], "accuracy": accuracy}
     return row, (shown * 255).round().to(torch.uint8).numpy()
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from puvae_rt.contract import Score
+from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
-from puvae_rt.errors import CheckpointError
+from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
+from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
@@ -27,6 +29,7 @@ from puvae_rt.training.selection import accuracy, projection_accuracy, tune_scor
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
+T = TypeVar("T")
 
 
 class Stage(NamedTuple):
@@ -88,29 +91,43 @@ def any_light(dataset: Dataset) -> bool:
     return dataset.name in KNOWN and KNOWN[dataset.name].any_light
 
 
+class Start(NamedTuple):
+    """Where PuVAE's training begins: at random weights, or at those of `file`, whose form the other fields repeat."""
+
+    ranks: Ranks = Ranks()
+    normalized: bool = False
+    file: Path | None = None
+
+    def model(self, dataset: Dataset) -> PuVAE:
+        if self.file is None:
+            return PuVAE(dataset.contract, len(dataset.classes), self.ranks, self.normalized)
+        return load_puvae(self.file)[0].requires_grad_()
+
+
 def train_puvae(
     stage: Stage,
     source: nn.Module,
     dataset: Dataset,
     recipe: Recipe,
     schedule: Schedule,
-    ranks: Ranks = Ranks(),
-    normalized: bool = False,
+    start: Start = Start(),
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    history = {"recipe": asdict(recipe), "schedule": schedule.record()}
+    history: dict[str, Any] = {"recipe": recipe.record(), "schedule": schedule.record()}
+    history |= {"init": sha256_of(start.file)} if start.file else {}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: PuVAE(dataset.contract, len(dataset.classes), ranks, normalized))
-        if recipe.threshold_start:
+        model = seeded(schedule.seed, lambda: start.model(dataset))
+        if recipe.threshold_start and not start.file:
             start_from_thresholds(model.trunk)
-        identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": asdict(recipe)}
-        identity |= {"ranks": [*ranks]} if ranks != Ranks() else {}
-        identity |= {"normalized": True} if normalized else {}
+        identity = {"dataset": dataset.name, "images": len(dataset.train)} | history
+        identity |= {"ranks": [*start.ranks]} if start.ranks != Ranks() else {}
+        identity |= {"normalized": True} if start.normalized else {}
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
     model, meta = load_puvae(stage.weights)
-    wanted = history | {"ranks": ranks._asdict(), "normalized": normalized}
+    wanted = {"init": None} | history
+    wanted |= {"ranks": start.ranks._asdict(), "normalized": start.normalized}
     require_same(stage, meta | {"normalized": model.normalized}, wanted)
     return model, Score(**meta["score"])
 
@@ -147,21 +164,23 @@ class Settings(NamedTuple):
     replays: int | None = None
     source_weight: float | None = None  # the recipe's `source`
     normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
+    ranking_weight: float | None = None  # the recipe's `ranking`
+    augment_source: bool = False
+    learning_rate: float = PUVAE_SCHEDULE.learning_rate
+    init: str | None = None  # the name of a model that ships, or a file
 
 
-def given(value: int | None, default: int) -> int:
+def given(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
 def train_dataset(settings: Settings) -> dict[str, Any]:
     """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json."""
     s = settings
-    ranks = Ranks(*s.ranks or ())
-    check_ranks(ranks)
     dataset = load_dataset(s.dataset, s.data)
     if s.limit:
         dataset = replace(dataset, train=dataset.train.head(s.limit))
-    recipe, puvae_schedule = _puvae_plan(s, dataset)  # refused, if it is, before hours are spent
+    recipe, puvae_schedule, start = _puvae_plan(s, dataset)  # refused, if it is, before hours are spent
     folder = s.out / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
     schedule = replace(CLASSIFIER_SCHEDULE, epochs=given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs), bf16=s.bf16)
@@ -172,9 +191,8 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         name = f"classifier_{architecture.lower()}"
         target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
         results[name] = {"accuracy": accuracy(target, dataset.validation)}
-    name = f"puvae_{recipe.name}{LOW_RANK if s.ranks else ''}"
-    normalized = s.normalized or any_light(dataset)
-    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, puvae_schedule, ranks, normalized)
+    name = f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}"
+    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, puvae_schedule, start)
     results[name] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
@@ -184,10 +202,47 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     return summary
 
 
-def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule]:
+def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]:
     recipe = recipe_for(s.recipe, dataset)
-    if s.source_weight is not None:
-        recipe = replace(recipe, source=s.source_weight)
+    recipe = replace(
+        recipe,
+        source=given(s.source_weight, recipe.source),
+        ranking=given(s.ranking_weight, recipe.ranking),
+        augmented_source=s.augment_source,
+    )
     replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
     epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
-    return recipe, replace(PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, replays=replays, bf16=s.bf16)
+    schedule = replace(
+        PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, learning_rate=s.learning_rate, replays=replays, bf16=s.bf16
+    )
+    if s.init is None:
+        ranks = Ranks(*s.ranks or ())
+        check_ranks(ranks)
+        return recipe, schedule, Start(ranks, s.normalized or any_light(dataset))
+    if s.ranks or s.normalized:
+        raise ContractError(
+            f"init={s.init}: its weights decide ranks and normalisation; leave --ranks, --normalized out"
+        )
+    return recipe, schedule, start_from(s.init, dataset)
+
+
+def start_from(init: str, dataset: Dataset) -> Start:
+    """The weights of a model that ships (by name), or of a file.
+
+    Raises:
+        CheckpointError: no such file, or not a PuVAE.
+        ContractError: made for other images or classes.
+    """
+    file = shipped(init).path(WEIGHTS_FILE) if init in shipped_names() else Path(init)
+    model, meta = load_puvae(file)
+    if (model.contract, meta["classes"]) != (dataset.contract, [*dataset.classes]):
+        got, expected = described(model.contract, meta["classes"]), described(dataset.contract, dataset.classes)
+        raise ContractError(
+            f"{file}: made for {got}; expected {expected}, as in {dataset.name}; give --init another model"
+        )
+    return Start(model.ranks, model.normalized, file)
+
+
+def described(contract: ImageContract, classes: Sequence[str]) -> str:
+    shape = "x".join(map(str, contract.shape))
+    return f"{shape} images of {len(classes)} classes ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"

@@ -51,10 +51,12 @@ class PuvaeTask:
         light = vae.light(x)  # of the clean image: what the decoder is to paint has none
         picture = x if light is None else light.picture(x)
         painted = torch.sigmoid(logits)
+        reconstructed = painted if light is None else light.give(painted)
+        judged = augment(reconstructed) if r.augmented_source else reconstructed
         terms = {
             "reconstruction": reconstruction_loss(logits, picture),
             "kl": gaussian_kl(q).mean(),
-            "source": F.cross_entropy(self.source(painted if light is None else light.give(painted)), y),
+            "source": F.cross_entropy(self.source(judged), y),
         }
         metrics: Metrics = {}
         if r.ranking:

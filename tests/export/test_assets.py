@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,31 @@ def test_a_folder_without_images_is_complete(packed_without_images: Path, packed
     model = read_model(packed_without_images)
     assert model.sha256.keys() == read_model(packed).sha256.keys() - {"samples.npz"}
     assert {path.name for path in packed_without_images.iterdir()} == {*model.sha256, "model.json"}
+
+
+def test_only_the_purifier_is_replaced(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = save_weights(tmp_path / "puvae.safetensors", toy_weights(seed=1))
+    out = tmp_path / "assets" / NAME
+    assert assets.main(["--puvae", str(other), "--keep", str(packed), "--out", str(out)]) == 0
+    assert "kept classifier_a.onnx, classifier_source.onnx, samples.npz" in capsys.readouterr().out
+    old, new = read_model(packed), read_model(out)
+    changed = {name for name in old.sha256 if new.path(name).read_bytes() != old.path(name).read_bytes()}
+    assert changed == {"weights.safetensors", "puvae.onnx"}
+    assert replace(new, folder=packed, sha256=old.sha256) == old
+
+
+def test_what_is_kept_has_to_fit(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    color = save_weights(tmp_path / "color.safetensors", random_weights(COLOR, CLASSES))
+    out = tmp_path / "assets" / NAME
+    with pytest.raises(
+        BuildError, match=r"color.safetensors: trained on toy \(3, 32, 32\), --keep .* is toy \(1, 28, 28\)"
+    ):
+        assets.repack(color, packed, out)
+    both = ["--puvae", str(color), "--keep", str(packed), "--source", str(color), "--out", str(out)]
+    for command in (both, [*both[:2], *both[4:]]):
+        assert assets.main(command) == 2
+        assert "give the classifiers once" in capsys.readouterr().err
+    assert not out.parent.exists()
 
 
 def test_another_dataset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.train import main
 from puvae_rt.training.artefacts import load_classifier, load_puvae
 
@@ -58,16 +59,42 @@ def test_contrast_is_normalised_where_asked(data: Path, tmp_path: Path, capsys: 
     assert "replays=0: expected at least 1 (--replays)" in capsys.readouterr().err
 
 
-def test_the_source_may_weigh_more(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_and_ranking_may_weigh_more(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     thin = ["--ranks", "4", "5", "6", "--replays", "1"]
-    assert main(command(data, tmp_path, *thin, "--source-weight", "100")) == 0
-    assert load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")[1]["recipe"]["source"] == 100
+    assert main(command(data, tmp_path, *thin, "--source-weight", "100", "--ranking-weight", "3")) == 0
+    recipe = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")[1]["recipe"]
+    assert (recipe["source"], recipe["ranking"]) == (100, 3)
     assert main(command(data, tmp_path, *thin)) == 2
     assert "other recipe" in capsys.readouterr().err
     for bad in ("-1", "nan", "inf"):
         assert main(command(data, tmp_path / "bad", *thin, "--source-weight", bad)) == 2
         assert not (tmp_path / "bad").exists(), "nothing is trained before"
         assert f"source={float(bad)}: expected a number >= 0" in capsys.readouterr().err
+
+
+def test_trained_weights_are_gone_on_from(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thin = ["--ranks", "4", "5", "6", "--replays", "1"]
+    assert main(command(data, tmp_path / "first", *thin)) == 0
+    first = tmp_path / "first" / "tiny" / "puvae_ours_low_rank.safetensors"
+    more = ["--init", str(first), "--replays", "1", "--learning-rate", "1e-9", "--augment-source"]
+    assert main(command(data, tmp_path / "second", *more)) == 0
+    second = tmp_path / "second" / "tiny" / "puvae_ours_low_rank.safetensors"
+    (old, _), (new, meta) = load_puvae(first), load_puvae(second)
+    assert meta["recipe"]["augmented_source"] is True and meta["init"] == sha256_of(first) and new.ranks == (4, 5, 6)
+    moved = [(a - b).abs().max().item() for a, b in zip(old.parameters(), new.parameters(), strict=True)]
+    assert 0 < max(moved) < 1e-6, "it started from these weights, and barely left them at such a rate"
+    assert main(command(data, tmp_path / "second", *more[:-1])) == 2
+    assert "other recipe" in capsys.readouterr().err
+
+
+def test_initial_weights_have_to_fit(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(data, tmp_path, "--init", "mnist")) == 2
+    assert "10 classes (0, 1, 2, ...); expected 1x28x28 images of 2 classes (0, 1)" in capsys.readouterr().err
+    assert main(command(data, tmp_path, "--init", str(tmp_path / "absent.safetensors"))) == 2
+    assert "absent.safetensors" in capsys.readouterr().err
+    assert main(command(data, tmp_path, "--init", "mnist", "--normalized")) == 2
+    assert "leave --ranks, --normalized out" in capsys.readouterr().err
+    assert not (tmp_path / "tiny").exists(), "nothing is trained before"
 
 
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
