@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from puvae_rt.errors import PuvaeError
+from puvae_rt.runtime.machine import cpu_flags
 
 FAILED, INTERRUPTED = 2, 130
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 EXTRAS = {"torch": "train", "matplotlib": "train", "tensorrt_rtx": "rtx"}  # module -> extra that installs it
 
 
@@ -43,6 +45,17 @@ def add_dataset(p: argparse.ArgumentParser) -> None:
 def add_bf16(p: argparse.ArgumentParser) -> None:
     """--bf16, of trainings."""
     p.add_argument("--bf16", action="store_true", help="multiply in bfloat16: for CPUs with AVX-512 BF16 or AMX")
+
+
+def note_slow_bf16() -> None:
+    """Says on stderr when this processor multiplies bfloat16 in software only."""
+    flags = cpu_flags()
+    if flags and not BF16_FLAGS.intersection(flags):
+        names = "/".join(sorted(BF16_FLAGS))
+        print(
+            f"note: --bf16 on a processor without {names} takes over ten times as long as FP32; leave it out",
+            file=sys.stderr,
+        )
 
 
 def _fail(message: str, code: int) -> int:

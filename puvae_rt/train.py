@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_bf16, add_dataset, run_command
+from puvae_rt.command import add_bf16, add_dataset, note_slow_bf16, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
 
@@ -19,6 +19,8 @@ from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIP
 def train(args: argparse.Namespace) -> dict[str, Any]:
     from puvae_rt.training.stages import Settings, train_dataset  # needs PyTorch: `--help` does not
 
+    if args.bf16:
+        note_slow_bf16()
     wanted = {name: value for name, value in vars(args).items() if name in Settings._fields}
     return train_dataset(Settings(**wanted))
 

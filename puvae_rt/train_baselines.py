@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_bf16, add_dataset, run_command
+from puvae_rt.command import add_bf16, add_dataset, note_slow_bf16, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
 
@@ -21,6 +21,8 @@ from puvae_rt.training.recipes import BASELINE_SCHEDULES
 def train(args: argparse.Namespace) -> dict[str, Any]:
     from puvae_rt.training.baseline_stages import Settings, train_baseline  # needs PyTorch: `--help` does not
 
+    if args.bf16:
+        note_slow_bf16()
     return train_baseline(Settings(**{name: value for name, value in vars(args).items() if name in Settings._fields}))
 
 

@@ -18,9 +18,14 @@ def cpu_model() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine() or "unknown"
 
 
+def cpu_flags() -> list[str]:
+    """The processor's instruction sets by the system's names; empty where it tells none."""
+    return (_cpuinfo("flags") or _cpuinfo("Features")).split()
+
+
 def cpu_flags_digest() -> str:
     """A short hash of the architecture and its instruction sets: code chosen for one may not run on another."""
-    flags = " ".join(sorted((_cpuinfo("flags") or _cpuinfo("Features")).split()))
+    flags = " ".join(sorted(cpu_flags()))
     return hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:16]
 
 

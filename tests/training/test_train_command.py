@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from puvae_rt import command as command_module
 from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.train import main
 from puvae_rt.training.artefacts import load_classifier, load_puvae
@@ -105,3 +106,14 @@ def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert "other ranks" in capsys.readouterr().err
     assert main(command(data, tmp_path, "--ranks", "0", "5", "7")) == 2
     assert "rank of fc1: got 0, expected 1 to 1023" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "noted"), [(["avx2"], True), (["avx2", "avx512_bf16"], False), (["asimd", "bf16"], False), ([], False)]
+)
+def test_bfloat16_in_software_is_remarked_on(
+    flags: list[str], noted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_module, "cpu_flags", lambda: flags)
+    command_module.note_slow_bf16()
+    assert ("leave it out" in capsys.readouterr().err) is noted
