@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
         "projections are not recognised",
     )
     p.add_argument(
+        "--augment",
+        action="store_true",
+        help="PuVAE is trained on images turned, moved and lit at random: photographs, of which there never are enough",
+    )
+    p.add_argument(
         "--augment-source",
         action="store_true",
         help="the source classifier sees each reconstruction turned, moved and lit at random: what convinces it then "

@@ -62,7 +62,8 @@ class Recipe:
     self_attack: float = 0.0
     threshold_start: bool = False  # see puvae_rt.training.initialisation
     tuned_score: bool = True  # False: RMSE, as in the paper
-    augmented_source: bool = False  # M_s sees each reconstruction turned, moved and lit at random
+    augmented: bool = False  # every image turned, moved and lit at random
+    augmented_source: bool = False  # M_s sees each reconstruction so
 
     def __post_init__(self) -> None:
         for name in ("reconstruction", "kl", "source", "ranking", "input_noise", "self_attack"):
@@ -72,11 +73,9 @@ class Recipe:
             raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
 
     def record(self) -> dict[str, Any]:
-        """For metadata; that M_s sees reconstructions as they are goes without saying."""
+        """For metadata; that nothing is augmented goes without saying."""
         fields = asdict(self)
-        if not self.augmented_source:
-            del fields["augmented_source"]
-        return fields
+        return {name: value for name, value in fields.items() if value or not name.startswith("augmented")}
 
 
 PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0, tuned_score=False)

@@ -165,6 +165,7 @@ class Settings(NamedTuple):
     source_weight: float | None = None  # the recipe's `source`
     normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
     ranking_weight: float | None = None  # the recipe's `ranking`
+    augment: bool = False
     augment_source: bool = False
     learning_rate: float = PUVAE_SCHEDULE.learning_rate
     init: str | None = None  # the name of a model that ships, or a file
@@ -208,6 +209,7 @@ def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]
         recipe,
         source=given(s.source_weight, recipe.source),
         ranking=given(s.ranking_weight, recipe.ranking),
+        augmented=s.augment,
         augmented_source=s.augment_source,
     )
     replays = given(s.replays, REPLAYS if recipe.self_attack else 1)

@@ -43,6 +43,10 @@ class PuvaeTask:
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
         r, vae = self.recipe, self.module
+        if r.augmented:
+            if fresh:  # a replay's perturbation belongs to the same image
+                self.state["augmented"] = augment(x)
+            x = self.state["augmented"]
         self._input = self._corrupt(x, fresh)
         onehot = F.one_hot(y, vae.classes).float()
         features = vae.features(self._input)

@@ -16,11 +16,12 @@ from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks
 from puvae_rt.training.loop import fit
-from puvae_rt.training.recipes import OURS, Schedule
+from puvae_rt.training.recipes import OURS, Recipe, Schedule
 from puvae_rt.training.tasks import PuvaeTask
 
 SHAPE = ImageContract(1, 28, 28)
 SCHEDULE = Schedule(epochs=2, batch=8, replays=2)
+AUGMENTED = replace(OURS, augmented=True, augmented_source=True)
 BF16_DIRECTION = 0.5  # Adam follows signs: small gradients that bfloat16 turns round weigh as much as large ones
 
 
@@ -29,24 +30,27 @@ def tiny_split() -> Split:
     return Split(rng.integers(0, 256, (32, 1, 28, 28), dtype=np.uint8), rng.integers(0, 10, 32))
 
 
-def task() -> PuvaeTask:
+def task(recipe: Recipe = OURS) -> PuvaeTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return PuvaeTask(PuVAE(SHAPE, 10, Ranks(4, 4)), classifier("A", SHAPE, 10), OURS)
+        return PuvaeTask(PuVAE(SHAPE, 10, Ranks(4, 4)), classifier("A", SHAPE, 10), recipe)
 
 
 def weights(of: PuvaeTask) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in of.module.state_dict().items()}
 
 
-@pytest.mark.parametrize(("stop_after", "bf16"), [(1, False), (3, False), (4, False), (7, False), (3, True)])
-def test_resumed_training_is_bit_exact(tmp_path: Path, stop_after: int, bf16: bool) -> None:
+@pytest.mark.parametrize(
+    ("stop_after", "bf16", "recipe"),
+    [(1, False, OURS), (3, False, OURS), (4, False, OURS), (7, False, OURS), (3, True, OURS), (3, False, AUGMENTED)],
+)
+def test_resumed_training_is_bit_exact(tmp_path: Path, stop_after: int, bf16: bool, recipe: Recipe) -> None:
     schedule = replace(SCHEDULE, bf16=bf16)
-    whole = task()
+    whole = task(recipe)
     curve = fit(whole, tiny_split(), schedule, {"dataset": "tiny"})
     checkpoint = tmp_path / "c.safetensors"
-    fit(task(), tiny_split(), schedule, {"dataset": "tiny"}, checkpoint, stop_after=stop_after)
-    resumed = task()
+    fit(task(recipe), tiny_split(), schedule, {"dataset": "tiny"}, checkpoint, stop_after=stop_after)
+    resumed = task(recipe)
     resumed_curve = fit(resumed, tiny_split(), schedule, {"dataset": "tiny"}, checkpoint)
     for name, value in weights(whole).items():
         assert torch.equal(value, resumed.module.state_dict()[name]), name
