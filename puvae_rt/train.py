@@ -13,6 +13,7 @@ from typing import Any
 
 from puvae_rt.command import add_bf16, add_dataset, note_slow_bf16, run_command
 from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
 
 
@@ -21,6 +22,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.bf16:
         note_slow_bf16()
+    if args.init and str(args.init) in shipped_names():
+        args.init = shipped(str(args.init)).path(WEIGHTS_FILE)
     wanted = {name: value for name, value in vars(args).items() if name in Settings._fields}
     return train_dataset(Settings(**wanted))
 
@@ -84,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--init",
+        type=Path,
         metavar="MODEL",
         help="go on from these weights of PuVAE, with their ranks: a model that ships, or a .safetensors file",
     )

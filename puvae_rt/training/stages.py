@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,8 +19,6 @@ from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks
-from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
-from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
@@ -114,7 +113,7 @@ def train_puvae(
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
     history: dict[str, Any] = {"recipe": recipe.record(), "schedule": schedule.record()}
-    history |= {"init": sha256_of(start.file)} if start.file else {}
+    history |= {"init": hashlib.sha256(start.file.read_bytes()).hexdigest()} if start.file else {}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: start.model(dataset))
         if recipe.threshold_start and not start.file:
@@ -168,7 +167,7 @@ class Settings(NamedTuple):
     augment: bool = False
     augment_source: bool = False
     learning_rate: float = PUVAE_SCHEDULE.learning_rate
-    init: str | None = None  # the name of a model that ships, or a file
+    init: Path | None = None  # weights of PuVAE
 
 
 def given(value: T | None, default: T) -> T:
@@ -228,14 +227,13 @@ def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]
     return recipe, schedule, start_from(s.init, dataset)
 
 
-def start_from(init: str, dataset: Dataset) -> Start:
-    """The weights of a model that ships (by name), or of a file.
+def start_from(file: Path, dataset: Dataset) -> Start:
+    """The weights in `file`.
 
     Raises:
         CheckpointError: no such file, or not a PuVAE.
         ContractError: made for other images or classes.
     """
-    file = shipped(init).path(WEIGHTS_FILE) if init in shipped_names() else Path(init)
     model, meta = load_puvae(file)
     if (model.contract, meta["classes"]) != (dataset.contract, [*dataset.classes]):
         got, expected = described(model.contract, meta["classes"]), described(dataset.contract, dataset.classes)
