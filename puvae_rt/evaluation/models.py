@@ -28,6 +28,7 @@ from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generator, load_puvae, load_reformer
+from puvae_rt.training.loop import channels_last
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
@@ -51,9 +52,9 @@ class Folder:
         self._folders = (self.path, *([kept / dataset] if kept else []))
 
     def classifier(self, architecture: str) -> nn.Module:
-        """M_t, the undefended classifier."""
+        """M_t, the undefended classifier, in the memory order in which attacks on it take the least time."""
         path = self.weights(f"classifier_{architecture.lower()}")
-        return _from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0]
+        return channels_last(_from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0])
 
     def victim(self, architecture: str) -> Victim:
         return Victim(self.classifier(architecture), self.digest(f"classifier_{architecture.lower()}"))
