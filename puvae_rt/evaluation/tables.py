@@ -191,12 +191,16 @@ def attack_name(attack: str, targeted: bool) -> str:
 
 
 def _notes(rows: Iterable[Row]) -> list[str]:
-    """How each defence's numbers came about: images, settings, machine, code."""
-    lines: dict[str, None] = {}
+    """How each defence's numbers came about: images, settings, then the machines and the code of each."""
+    places: dict[str, dict[str, dict[str, None]]] = {}
     for row in rows:
-        what = f"{row['n']} images, seed {row['seed']}, {_settings(row)}"
-        lines[f"- {NAMES[row['defense']]}: {what}, {row['evidence']} on {row['machine']}, {row['commit']}."] = None
-    return ["\n".join(lines)] if lines else []
+        how = f"{NAMES[row['defense']]}: {row['n']} images, seed {row['seed']}, {_settings(row)}, {row['evidence']}"
+        places.setdefault(how, {}).setdefault(row["machine"], {})[row["commit"]] = None
+    lines = (
+        f"- {how} on " + "; ".join(f"{machine} ({', '.join(commits)})" for machine, commits in found.items()) + "."
+        for how, found in places.items()
+    )
+    return ["\n".join(lines)] if places else []
 
 
 def _settings(row: Row) -> str:
