@@ -57,6 +57,15 @@ def test_other_radii_do_not_enter_the_papers_table() -> None:
     assert "90.0 [" not in accuracy_table(TABLES[0], [ROW | {"epsilon": 0.2}])
 
 
+def test_what_was_measured_alike_shares_a_note_that_names_every_machine_and_commit() -> None:
+    rows = [ROW, ROW | {"attack": "ifgsm", "commit": "def"}, ROW | {"classifier": "B", "machine": "another"}]
+    notes = [line for line in accuracy_table(TABLES[0], rows).splitlines() if line.startswith("- ")]
+    assert notes == [
+        "- PuVAE (ours): 1000 images, seed 0, no settings, measured on a processor (abc, def); another (abc)."
+    ]
+    assert "- PuVAE (ours): 200 images" in accuracy_table(TABLES[0], [*rows, ROW | {"attack": "rand_fgsm", "n": 200}])
+
+
 def test_the_papers_numbers_stand_beside_ours_with_their_source() -> None:
     text = accuracy_table(TABLES[0], [])
     paper = {line[1]: line[-1] for line in lines(text) if line[0] == "A"}

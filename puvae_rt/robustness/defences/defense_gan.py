@@ -17,7 +17,7 @@ from puvae_rt.models.gan import LATENT, Generator
 from puvae_rt.training.loop import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
-MAX_CODES = 500  # that `purify` descends at once: 25 images with R = 20; more no longer fit the cache
+MAX_CODES = 500  # that descend at once: 25 images with R = 20; more no longer fit the cache
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class DefenseGan:
         velocity = torch.zeros_like(z)
         best, best_error = images.clone(), torch.full((n,), float("inf"))
         for step in range(search.steps):
-            generated, error, gradient = self._descend(z, copies)
+            parts = map(self._descend, torch.split(z, MAX_CODES), torch.split(copies, MAX_CODES))
+            generated, error, gradient = map(torch.cat, zip(*parts, strict=True))
             error, winner = error.view(n, -1).min(dim=1)  # over the restarts
             chosen = generated.view(n, -1, *images.shape[1:])[torch.arange(n), winner]
             better = error < best_error

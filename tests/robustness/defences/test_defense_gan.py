@@ -10,6 +10,7 @@ import torch
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Critic, Generator
+from puvae_rt.robustness.defences import defense_gan
 from puvae_rt.robustness.defences.defense_gan import DefenseGan, Search
 from tests.tolerances import EXACT_ATOL
 
@@ -63,6 +64,15 @@ def test_an_image_does_not_depend_on_its_neighbours_restarts() -> None:
     defence = DefenseGan(generator(), Search(steps=5, restarts=2))
     together, alone = defence.purify(images), defence.purify(images[:1])
     torch.testing.assert_close(together[:1], alone, atol=EXACT_ATOL, rtol=0)
+
+
+def test_codes_that_no_longer_descend_at_once_lead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(3, *GRAY.shape, generator=torch.Generator().manual_seed(1))
+    defence = DefenseGan(generator(), Search(steps=5, restarts=2))
+    *_, together = defence.anytime(images)
+    monkeypatch.setattr(defense_gan, "MAX_CODES", 4)
+    *_, in_parts = defence.anytime(images)
+    torch.testing.assert_close(in_parts, together, atol=EXACT_ATOL, rtol=0)
 
 
 def test_the_restarts_winner_is_the_closest_one() -> None:
