@@ -11,9 +11,9 @@ from export.onnx_file import read_puvae
 from export.passes import apply, exact_passes
 from export.reference import straightforward
 from export.weights import Weights, load_weights
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, UnknownModelError
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
-from puvae_rt.runtime.manifest import sha256_of
 
 NONE, EXACT = "none", "exact"
 PASSES = (NONE, EXACT)

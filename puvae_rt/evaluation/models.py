@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from puvae_rt.contract import Score
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.attacked import Victim
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
@@ -26,7 +27,6 @@ from puvae_rt.robustness.defences.protocol import Defence, Defended, NoDefence
 from puvae_rt.robustness.defences.puvae import Puvae, RefinedPuvae, Refinement
 from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
-from puvae_rt.runtime.manifest import sha256_of
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generator, load_puvae, load_reformer
 from puvae_rt.training.loop import channels_last
 

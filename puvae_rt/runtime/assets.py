@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from puvae_rt.contract import ImageContract, Score
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError, UnknownModelError
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
-from puvae_rt.runtime.manifest import sha256_of
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MODEL_FILE = "model.json"

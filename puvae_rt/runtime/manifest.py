@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from puvae_rt.contract import MANIFEST_FILE, SCHEMA, ImageContract, Score
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
@@ -17,7 +17,6 @@ TARGETS = ("cpu", "rtx", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_COST = 1 << 50  # of a layer: multiply-adds or bytes
-_HASH_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -126,15 +125,6 @@ class Manifest:
                 raise BundleError(
                     f"{path}: sha256 {got[:12]}..., the manifest says {expected[:12]}...; rebuild the bundle"
                 )
-
-
-def sha256_of(path: Path | str) -> str:
-    """Hex sha256 of a file."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _refuse_constant(name: str) -> None:

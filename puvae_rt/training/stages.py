@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
@@ -113,7 +113,7 @@ def train_puvae(
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
     history: dict[str, Any] = {"recipe": recipe.record(), "schedule": schedule.record()}
-    history |= {"init": hashlib.sha256(start.file.read_bytes()).hexdigest()} if start.file else {}
+    history |= {"init": sha256_of(start.file)} if start.file else {}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: start.model(dataset))
         if recipe.threshold_start and not start.file:

@@ -20,8 +20,9 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
+from puvae_rt.digest import sha256_of
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality, sha256_of
+from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 CLASSES = 5

@@ -10,7 +10,7 @@ import onnx
 from export.graph import BATCH, Graph, Tensor
 from export.selection import add_selection
 from puvae_rt.contract import CANDIDATES, CLASSIFIER_FILE, ENGINE_ONNX_FILE, IMAGE, LOGITS, Score
-from puvae_rt.runtime.manifest import sha256_of
+from puvae_rt.digest import sha256_of
 from puvae_rt.video.defence import DIGITS
 from puvae_rt.video.synthetic import Samples
 from tests.runtime import toy

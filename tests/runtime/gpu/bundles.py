@@ -20,8 +20,9 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
+from puvae_rt.digest import sha256_of
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality, sha256_of
+from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality
 from tests.runtime import toy
 
 MODULES = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
