@@ -80,7 +80,8 @@ def draw_adaptive(rows: Sequence[Row], clean: Sequence[Row]) -> Any:
                 points.insert(0, (0.0, undisturbed[defense]))
             label, style = (NAMES[defense], "-") if attack == WORST else (None, ":")
             colour = f"C{DEFENCES.index(defense)}"
-            panel.plot(*zip(*((e, 100 * a) for e, a in points), strict=True), style, color=colour, label=label)
+            measured = zip(*((e, 100 * a) for e, a in points), strict=True)
+            panel.plot(*measured, style, marker="o", markersize=3, color=colour, label=label)
         panel.set(xlabel="epsilon", ylabel="robust accuracy, %", ylim=(0, 101), title=f"{dataset} {classifier}")
         panel.legend(fontsize=7)
     return figure
