@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from puvae_rt.digest import sha256_of
 from puvae_rt.errors import TargetUnavailableError
 from puvae_rt.kernels import nvrtc
 from puvae_rt.kernels.launch import ENTRIES
@@ -104,7 +105,7 @@ def listed(folder: Path = CUBINS) -> list[Built]:
 
 def source_digest() -> str:
     """Of all that is compiled: CMakeLists.txt computes the same."""
-    hashes = "".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in SOURCES)
+    hashes = "".join(sha256_of(path) for path in SOURCES)
     return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
