@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ from puvae_rt.errors import ContractError
 
 LATENT = 128
 GRID = 4  # the generator starts from 256 x 4 x 4
-WIDTHS = (256, 128, 64)  # of the generator, from the code to the image; the critic's backwards
+WIDTHS = (256, 128, 64)  # of the generator, from the code to the image
+CRITIC_WIDTHS = (32, 64, 128)  # half the authors': a step of training in half the time
 KERNEL = 5
 SLOPE = 0.2  # of the critic's leaky ReLU
 SIDES = (28, 32)
@@ -44,11 +47,10 @@ class Critic(nn.Module):
     def __init__(self, contract: ImageContract) -> None:
         super().__init__()
         _check(contract)
-        ins, outs = (contract.channels, *WIDTHS[:0:-1]), WIDTHS[::-1]  # C, 64, 128 -> 64, 128, 256
         layers: list[nn.Module] = []
-        for i, o in zip(ins, outs, strict=True):
+        for i, o in itertools.pairwise((contract.channels, *CRITIC_WIDTHS)):
             layers += [nn.Conv2d(i, o, KERNEL, stride=2, padding=KERNEL // 2), nn.LeakyReLU(SLOPE)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[0] * GRID**2, 1))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CRITIC_WIDTHS[-1] * GRID**2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).float().squeeze(1)  # type: ignore[no-any-return]

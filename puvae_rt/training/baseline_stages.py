@@ -19,13 +19,13 @@ from puvae_rt.training.artefacts import (
     save_classifier,
     save_network,
 )
-from puvae_rt.training.baselines import AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTask, ReformerTask
 from puvae_rt.training.loop import AdamSettings
 from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
 from puvae_rt.training.selection import accuracy
 from puvae_rt.training.stages import Stage, require_same, seeded, train_stage
 
-GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False)
+GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False, factors={"critic": CRITIC_PACE})
 Report = dict[str, Any]
 
 
@@ -56,12 +56,12 @@ def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
 
 
 def train_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
-    """The generator; its critic stays in the checkpoint."""
+    """The generator with its averaged weights; its critic stays in the checkpoint."""
     history = {"schedule": schedule.record()}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: Gan(dataset.contract))
-        train_stage(stage, GanTask(model), dataset.train, schedule, identity(dataset), GAN_ADAM)
-        save_network(stage.weights, model.generator, GENERATOR, dataset, history)
+        task = GanTask(seeded(schedule.seed, lambda: Gan(dataset.contract)))
+        train_stage(stage, task, dataset.train, schedule, identity(dataset), GAN_ADAM)
+        save_network(stage.weights, task.averaged(), GENERATOR, dataset, history)
     require_same(stage, load_generator(stage.weights)[1], history)
     return history
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,10 +25,15 @@ Progress = Callable[[int, int, Metrics], None]
 
 
 class AdamSettings(NamedTuple):
-    """What a schedule leaves open. `decay`: warm-up and cosine decay; else the learning rate stays as it is."""
+    """What a schedule leaves open.
+
+    `decay`: warm-up and cosine decay; else the learning rate stays as it is. `factors`: of that rate, for the parts of
+    the module that learn at another one.
+    """
 
     betas: tuple[float, float] = (0.9, 0.999)
     decay: bool = True
+    factors: Mapping[str, float] = {}
 
 
 class Task(Protocol):
@@ -83,7 +88,8 @@ def fit(
         )
     identity = identity | {"schedule": schedule.record()}
     channels_last(task.module)
-    optimizer = torch.optim.Adam(task.module.parameters(), lr=schedule.learning_rate, betas=adam.betas, fused=True)
+    groups = _groups(task.module, adam.factors)
+    optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate, betas=adam.betas, fused=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         step, curve = _resume(task, optimizer, checkpoint, identity)
@@ -108,11 +114,19 @@ def fit(
     return curve
 
 
+def _groups(module: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Adam's parameter groups, one for each factor of the learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
+
+
 def _step(
     task: Task, split: Split, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, rate: float
 ) -> Metrics:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     batch, replay = divmod(step, schedule.replays)
     index = _batch_index(len(split), schedule, batch)
     x, y = (torch.from_numpy(a) for a in split.batch(index))

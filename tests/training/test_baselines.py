@@ -15,7 +15,7 @@ from puvae_rt.robustness.attacks import fgsm
 from puvae_rt.train_baselines import main
 from puvae_rt.training.artefacts import load_classifier, load_generator, load_reformer
 from puvae_rt.training.baseline_stages import GAN_ADAM
-from puvae_rt.training.baselines import CRITIC_STEPS, AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.baselines import AdversarialTask, Gan, GanTask, ReformerTask
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import Schedule
 from puvae_rt.training.stages import Stage, train_classifier
@@ -50,8 +50,29 @@ def test_each_step_of_the_gan_moves_one_network_only() -> None:
         moved.append({name.split(".")[0] for name in now if not torch.equal(now[name], before[name])})
         before.update(now)
 
-    fit(task, split(), SCHEDULE, {}, progress=progress, stop_after=CRITIC_STEPS + 2, adam=GAN_ADAM)
-    assert moved == [{"critic"}] * CRITIC_STEPS + [{"generator"}, {"critic"}]
+    fit(task, split(), SCHEDULE, {}, progress=progress, stop_after=4, adam=GAN_ADAM)
+    assert moved == [{"critic"}, {"generator"}] * 2
+
+
+def test_the_critic_learns_faster_than_the_generator() -> None:
+    """Adam's first step moves every weight by about the learning rate."""
+    task = gan_task()
+    before = weights(task)
+    fit(task, split(), SCHEDULE, {}, stop_after=2, adam=GAN_ADAM)
+    for part, pace in GAN_ADAM.factors.items() | {("generator", 1.0)}:
+        step = max((value - before[name]).abs().max() for name, value in weights(task).items() if name.startswith(part))
+        assert step == pytest.approx(pace * SCHEDULE.learning_rate, rel=0.01)
+
+
+def test_what_is_kept_of_the_generator_is_a_mean_over_its_steps() -> None:
+    task, seen = gan_task(), []
+    fit(task, split(), SCHEDULE, {}, progress=lambda *_: seen.append(weights(task)), adam=GAN_ADAM)
+    averaged = task.averaged().state_dict()
+    for name, value in averaged.items():
+        values = torch.stack([step[f"generator.{name}"] for step in seen])
+        assert (value >= values.amin(0) - 1e-6).all() and (value <= values.amax(0) + 1e-6).all(), name
+    assert not torch.equal(averaged["fc.weight"], seen[-1]["generator.fc.weight"])
+    assert averaged["fc.weight"].abs().sum() > 0
 
 
 def test_the_gradient_penalty_is_zero_for_slope_one() -> None:
@@ -83,6 +104,8 @@ def test_a_resumed_gan_is_bit_exact(tmp_path: Path, stop_after: int) -> None:
     assert fit(resumed, split(), SCHEDULE, {}, checkpoint, adam=GAN_ADAM) == curve
     for name, value in weights(whole).items():
         assert torch.equal(value, resumed.module.state_dict()[name]), name
+    for name, value in whole.averaged().state_dict().items():
+        assert torch.equal(value, resumed.averaged().state_dict()[name]), name
 
 
 def test_the_reformer_learns_to_take_noise_away() -> None:
