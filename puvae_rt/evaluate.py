@@ -47,7 +47,7 @@ def work(args: argparse.Namespace) -> Report:
     if args.n < 1 or args.n_defense_gan < 1:
         raise ContractError(f"n={args.n}, n-defense-gan={args.n_defense_gan}: expected at least 1 image")
     dataset = load_dataset(args.dataset, args.data)
-    search = Search(steps=args.gan_steps, restarts=args.gan_restarts, seed=args.seed)
+    search = Search(args.gan_steps, args.gan_restarts, args.gan_rate, args.gan_spread, seed=args.seed)
     options = Options(
         args.models, args.results, args.n, args.n_defense_gan, args.seed, search, args.refine, args.baselines
     )
@@ -167,6 +167,10 @@ def _add_effort(p: argparse.ArgumentParser) -> None:
     p.add_argument("--budget-batch", type=int, default=128, help="images of a budget curve (default: %(default)s)")
     p.add_argument("--gan-steps", type=int, default=200, help="Defense-GAN's L (default: %(default)s)")
     p.add_argument("--gan-restarts", type=int, default=20, help="Defense-GAN's R (default: %(default)s)")
+    p.add_argument("--gan-rate", type=float, default=100.0, help="of its descent (default: %(default)s)")
+    p.add_argument(
+        "--gan-spread", type=float, default=1.0, help="standard deviation of its first codes (default: %(default)s)"
+    )
     p.add_argument("--refine", type=int, default=0, help="steps of PuVAE's refinement (default: %(default)s, none)")
     p.add_argument("--pgd-steps", type=int, default=40, help="of --adaptive (default: %(default)s)")
     p.add_argument("--apgd-steps", type=int, default=100, help="of --adaptive (default: %(default)s)")

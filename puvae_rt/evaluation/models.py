@@ -103,7 +103,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         return system(MagNet(reformer), (MAGNET,), _history(meta))
     if defense == DEFENSE_GAN:
         generator, meta = load_generator(folder.weights(DEFENSE_GAN))
-        settings: dict[str, Any] = {"steps": search.steps, "restarts": search.restarts, "rate": search.rate}
+        settings: dict[str, Any] = {k: getattr(search, k) for k in ("steps", "restarts", "rate", "spread")}
         return system(DefenseGan(generator, search), (DEFENSE_GAN,), settings | _history(meta))
     model, score, meta = folder.puvae(defense)
     sigma = SIGMA_EPS[defense]

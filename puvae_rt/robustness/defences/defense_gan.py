@@ -1,7 +1,7 @@
 """Defense-GAN: the generated image closest to the input, found by gradient descent from random codes.
 
-Samangouei et al. 2018. L steps of momentum descent on the mean squared error from R codes z0 ~ N(0, 1/128) for
-each image, all R*N together; as in the authors' code, the rate falls to a tenth for the last fifth of the steps.
+Samangouei et al. 2018. L steps of momentum descent on the mean squared error from R random codes for each image; as in
+the authors' code, the rate falls to a tenth for the last fifth of the steps.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from puvae_rt.models.gan import LATENT, Generator
 from puvae_rt.training.loop import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
-MAX_CODES = 500  # that descend at once: 25 images with R = 20; more no longer fit the cache
+MAX_CODES = 500  # that descend at once; more no longer fit the cache
 
 
 @dataclass(frozen=True)
 class Search:
-    """Defense-GAN's settings; the defaults are the paper's."""
+    """Defense-GAN's settings.
+
+    L and R are the PuVAE paper's. Codes start from the prior N(0, 1) that the generator was trained on; the authors'
+    code starts at a spread of 128**-0.5 with rate 10. `puvae_rt` chose on validation images: see CONTRIBUTING.md.
+    """
 
     steps: int = 200  # L
     restarts: int = 20  # R
-    rate: float = 10.0
+    rate: float = 100.0
+    spread: float = 1.0  # standard deviation of the first codes
     momentum: float = 0.7
     seed: int = 0
 
@@ -34,8 +39,11 @@ class Search:
         for name in ("steps", "restarts"):
             if getattr(self, name) < 1:
                 raise ContractError(f"{name}={getattr(self, name)}: expected at least 1 (--gan-{name})")
-        if not 0 < self.rate < float("inf") or not 0 <= self.momentum < 1:
-            raise ContractError(f"rate={self.rate}, momentum={self.momentum}: expected rate > 0, 0 <= momentum < 1")
+        for name in ("rate", "spread"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ContractError(f"{name}={getattr(self, name)}: expected a number > 0 (--gan-{name})")
+        if not 0 <= self.momentum < 1:
+            raise ContractError(f"momentum={self.momentum}: expected at least 0 and less than 1")
 
 
 class DefenseGan:
@@ -45,14 +53,14 @@ class DefenseGan:
         self.generator, self.search = channels_last(generator.eval()), search
 
     def purify(self, images: Tensor) -> Tensor:
-        together = max(1, MAX_CODES // self.search.restarts)
-        return torch.cat([self._last(part) for part in torch.split(images, together)])
+        *_, last = self.anytime(images)
+        return last
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
         """The closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""
         search, n = self.search, len(images)
         generator = torch.Generator().manual_seed(search.seed)
-        z = torch.randn(n * search.restarts, LATENT, generator=generator) * LATENT**-0.5  # [N*R,128]
+        z = torch.randn(n * search.restarts, LATENT, generator=generator) * search.spread  # [N*R,128]
         copies = images.repeat_interleave(search.restarts, dim=0)
         velocity = torch.zeros_like(z)
         best, best_error = images.clone(), torch.full((n,), float("inf"))
@@ -77,8 +85,3 @@ class DefenseGan:
             error = (generated - images).square().mean(dim=(1, 2, 3))
             (gradient,) = torch.autograd.grad(error.sum(), z)
         return generated.detach(), error.detach(), gradient
-
-    def _last(self, images: Tensor) -> Tensor:
-        for best in self.anytime(images):
-            result = best
-        return result

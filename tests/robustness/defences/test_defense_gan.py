@@ -69,24 +69,23 @@ def test_an_image_does_not_depend_on_its_neighbours_restarts() -> None:
 def test_codes_that_no_longer_descend_at_once_lead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(3, *GRAY.shape, generator=torch.Generator().manual_seed(1))
     defence = DefenseGan(generator(), Search(steps=5, restarts=2))
-    *_, together = defence.anytime(images)
+    together = defence.purify(images)
     monkeypatch.setattr(defense_gan, "MAX_CODES", 4)
-    *_, in_parts = defence.anytime(images)
-    torch.testing.assert_close(in_parts, together, atol=EXACT_ATOL, rtol=0)
+    torch.testing.assert_close(defence.purify(images), together, atol=EXACT_ATOL, rtol=0)
 
 
 def test_the_restarts_winner_is_the_closest_one() -> None:
     """With one step nothing has moved yet: the result is the best of the R starting images."""
     images = torch.rand(1, *GRAY.shape, generator=torch.Generator().manual_seed(1))
-    search = Search(steps=1, restarts=7, seed=5)
-    z = torch.randn(7, LATENT, generator=torch.Generator().manual_seed(5)) * LATENT**-0.5
+    search = Search(steps=1, restarts=7, seed=5, spread=0.1)
+    z = torch.randn(7, LATENT, generator=torch.Generator().manual_seed(5)) * 0.1
     starts = generator()(z)
     expected = starts[error(starts, images.expand_as(starts)).argmin()]
     torch.testing.assert_close(DefenseGan(generator(), search).purify(images)[0], expected, atol=EXACT_ATOL, rtol=0)
 
 
 @pytest.mark.parametrize(
-    "bad", [{"steps": 0}, {"restarts": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"momentum": 1.0}]
+    "bad", [{"steps": 0}, {"restarts": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"spread": 0.0}, {"momentum": 1.0}]
 )
 def test_impossible_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ContractError, match=next(iter(bad))):
