@@ -205,7 +205,8 @@ def _notes(rows: Iterable[Row]) -> list[str]:
 
 def _settings(row: Row) -> str:
     settings = row.get("settings", {})
-    known = {k: settings[k] for k in ("steps", "restarts", "sigma_eps", "tau", "kl_weight") if k in settings}
+    names = ("steps", "restarts", "rate", "spread", "sigma_eps", "tau", "kl_weight")
+    known = {k: settings[k] for k in names if k in settings}
     if "schedule" in settings:
         known["epochs trained"] = settings["schedule"]["epochs"]
     return ", ".join(f"{k} {v:g}" for k, v in known.items()) or "no settings"
