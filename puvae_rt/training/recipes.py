@@ -91,7 +91,7 @@ SOURCE = Architecture("B", seed=100)
 CLASSIFIER_SCHEDULE = Schedule(epochs=3)
 BASELINE_SCHEDULES = {
     "magnet": Schedule(epochs=20, batch=256, learning_rate=1e-2),
-    "defense_gan": Schedule(epochs=25, batch=32, learning_rate=2e-4),  # of the generator
+    "defense_gan": Schedule(epochs=25, batch=32, learning_rate=2e-4),  # the generator's
     "adv_training": Schedule(epochs=3, seed=7),
 }
 PUVAE_SCHEDULE = Schedule(epochs=6)

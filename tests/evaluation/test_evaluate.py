@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from puvae_rt.evaluate import main
+from puvae_rt.evaluate import main, parser
+from puvae_rt.robustness.defences.defense_gan import Search
 from tests.evaluation.conftest import Study
 from tests.evaluation.study import save_images
 from tests.evaluation.test_results import ROW
@@ -30,6 +31,12 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
     assert "table2.md" in capsys.readouterr().out
 
 
+def test_defense_gan_is_searched_with_its_own_defaults() -> None:
+    """They stand twice, as `--help` does without PyTorch."""
+    args = parser().parse_args([])
+    assert Search(args.gan_steps, args.gan_restarts, args.gan_rate, args.gan_spread, seed=args.seed) == Search()
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -37,6 +44,8 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
         (["--epsilon", "0"], "epsilon=0.0"),
         (["--n", "0"], "expected at least 1 image"),
         (["--gan-steps", "0"], "--gan-steps"),
+        (["--gan-rate", "nan"], "--gan-rate"),
+        (["--gan-spread", "0"], "--gan-spread"),
         (["--models", "nowhere"], "python -m puvae_rt.train"),
         (["--adaptive", "--defense", "defense_gan"], "defence 'defense_gan'"),
         (["--sigma", "--defense", "magnet"], "sigma_eps is PuVAE's"),
