@@ -14,6 +14,7 @@ from torch import Tensor
 
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Generator
+from puvae_rt.robustness.defences.protocol import last
 from puvae_rt.training.loop import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
@@ -53,8 +54,7 @@ class DefenseGan:
         self.generator, self.search = channels_last(generator.eval()), search
 
     def purify(self, images: Tensor) -> Tensor:
-        *_, last = self.anytime(images)
-        return last
+        return last(self.anytime(images))
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
         """The closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -28,6 +29,11 @@ class Anytime(Defence, Protocol):
     """A defence that may be stopped at any moment: each item is the best result so far, the last one `purify`'s."""
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]: ...
+
+
+def last(results: Iterator[Tensor]) -> Tensor:
+    """An anytime defence's last result; no earlier one is held meanwhile."""
+    return deque(results, maxlen=1).pop()
 
 
 class NoDefence:

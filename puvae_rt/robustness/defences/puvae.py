@@ -14,6 +14,7 @@ from puvae_rt.contract import Score
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
 from puvae_rt.models.spec import LATENT
+from puvae_rt.robustness.defences.protocol import last
 from puvae_rt.robustness.descent import Adam
 from puvae_rt.runtime.results import Purified
 from puvae_rt.training.losses import dead_zone_sse
@@ -76,7 +77,7 @@ class RefinedPuvae:
         self.model, self.score, self.refinement = model.eval(), score, refinement
 
     def purify(self, images: Tensor) -> Tensor:
-        return torch.cat([self._last(part) for part in torch.split(images, CHUNK)])
+        return torch.cat([last(self.anytime(part)) for part in torch.split(images, CHUNK)])
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
         """The best projection so far of each image [N,C,H,W]: feed-forward, then after each step."""
@@ -114,11 +115,6 @@ class RefinedPuvae:
             objective = self.objective(x, z, candidates)
             (gradient,) = torch.autograd.grad(objective.sum(), z)
         return candidates.detach(), objective.detach(), gradient
-
-    def _last(self, images: Tensor) -> Tensor:
-        for best in self.anytime(images):
-            result = best
-        return result
 
 
 class Engine(Protocol):
