@@ -29,6 +29,7 @@ from puvae_rt.evaluation.cells import (
 )
 from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.models.spec import ARCHITECTURES
+from puvae_rt.robustness.radii import check_epsilon
 
 if TYPE_CHECKING:
     from puvae_rt.evaluation.run import Note, Options
@@ -44,10 +45,12 @@ def work(args: argparse.Namespace) -> Report:
     from puvae_rt.evaluation.run import Options  # needs PyTorch: `--help` does not
     from puvae_rt.robustness.defences.defense_gan import Search
 
+    for epsilon in args.epsilon or ():
+        check_epsilon(epsilon)  # before anything is downloaded
     if args.n < 1 or args.n_defense_gan < 1:
         raise ContractError(f"n={args.n}, n-defense-gan={args.n_defense_gan}: expected at least 1 image")
-    dataset = load_dataset(args.dataset, args.data)
     search = Search(args.gan_steps, args.gan_restarts, args.gan_rate, args.gan_spread, seed=args.seed)
+    dataset = load_dataset(args.dataset, args.data)
     options = Options(
         args.models, args.results, args.n, args.n_defense_gan, args.seed, search, args.refine, args.baselines
     )

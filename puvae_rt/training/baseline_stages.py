@@ -96,6 +96,8 @@ def train_baseline(settings: Settings) -> Report:
     Raises:
         DataError, CheckpointError, ContractError
     """
+    if settings.epsilon is not None:
+        check_epsilon(settings.epsilon)
     dataset = load_dataset(settings.dataset, settings.data)
     if settings.limit:
         dataset = replace(dataset, train=dataset.train.head(settings.limit))
@@ -108,6 +110,5 @@ def train_baseline(settings: Settings) -> Report:
     if settings.baseline == "defense_gan":
         return {"defense_gan": train_defense_gan(Stage(folder, "defense_gan"), dataset, schedule)}
     epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
-    check_epsilon(epsilon)
     names = {a: f"adv_training_{a.lower()}" for a in settings.targets}
     return {n: train_adversarially(Stage(folder, n), dataset, schedule, a, epsilon) for a, n in names.items()}

@@ -42,6 +42,7 @@ def test_defense_gan_is_searched_with_its_own_defaults() -> None:
     [
         (["--epsilon", "1.5"], "epsilon=1.5: expected 0 < epsilon <= 1"),
         (["--epsilon", "0"], "epsilon=0.0"),
+        (["--epsilon", "0", "--data", "nowhere.npz"], "epsilon=0.0"),
         (["--n", "0"], "expected at least 1 image"),
         (["--gan-steps", "0"], "--gan-steps"),
         (["--gan-rate", "nan"], "--gan-rate"),
