@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from puvae_rt.errors import BuildError, BundleError
 from puvae_rt.runtime.fields import Fields
@@ -53,6 +54,19 @@ def read_checkpoint(
     if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
     return description, tensors
+
+
+def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
+    """Writes `tensors` under the header of the checkpoint `source` to `path`, whole or not at all."""
+    with safe_open(source, "np") as file:
+        metadata = file.metadata()
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)
+        part.replace(path)
+    except OSError as error:
+        raise BuildError(f"{path}: not written ({error}); give a path that can be written to") from error
 
 
 def _header(path: Path, kind: str, metadata: Mapping[str, str]) -> Fields:

@@ -1,20 +1,29 @@
-"""Large fully connected layers of classifiers as products of two thin ones, so that their files stay small.
+"""`python -m export.thin_classifier`: large fully connected layers of a classifier as products of two thin ones, so
+that its file stays small.
 
 As in `calib.low_rank`, the outputs of a layer over training images decide: their leading principal directions U give
-W ~ U (U^T W), exact for the mean output. Nothing is trained afterwards.
+W ~ U (U^T W), exact for the mean output. Nothing is trained afterwards. `export.assets` does the same to classifiers
+that ship.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from export.attacked_samples import Progress
-from export.checkpoint import Array
-from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output
+from export.attacked_samples import Progress, choose, dataset_of
+from export.checkpoint import Array, rewrite_checkpoint
+from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output, load_classifier
 from export.graph import BATCH, Tensor
+from export.samples import CLEAN
+from puvae_rt.command import run_command
 from puvae_rt.contract import IMAGE
 from puvae_rt.errors import ContractError
 from puvae_rt.runtime.ort import CHUNK
@@ -41,7 +50,7 @@ def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Pro
         if dense.size <= LARGE:
             continue
         if not 0 < rank < min(dense.shape):
-            raise ContractError(f"--classifier-rank {rank}: expected 1 to {min(dense.shape) - 1}")
+            raise ContractError(f"rank {rank} of a classifier's layer: expected 1 to {min(dense.shape) - 1}")
         outputs = _outputs(weights, position, images)  # [N, M]
         mean = outputs.mean(axis=0)
         variances, directions = np.linalg.eigh((outputs - mean).T @ (outputs - mean))  # ascending
@@ -65,3 +74,38 @@ def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
     session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
     parts = [session.run(None, {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
     return np.concatenate(parts)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    weights = load_classifier(args.weights)
+    dataset = dataset_of(weights.model, weights.classes, weights.contract, args.data)
+    images = np.divide(choose(dataset.train, IMAGES).sets[CLEAN], 255, dtype=np.float32)
+    lines: list[str] = []
+    thin = factored(weights, images, args.rank, lines.append)
+    if not lines:
+        raise ContractError(f"{args.weights}: no fully connected layer of over {LARGE:,} weights; it is small already")
+    rewrite_checkpoint(args.weights, args.out, thin.tensors)
+    return {"layers": lines, "out": str(args.out), "bytes": args.out.stat().st_size}
+
+
+def show(result: dict[str, Any]) -> str:
+    return "\n".join([*result["layers"], f"{result['bytes']:>9,} bytes  {result['out']}"])
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m export.thin_classifier", description=__doc__)
+    p.add_argument("--weights", type=Path, required=True, help="of a classifier, .safetensors")
+    p.add_argument("--rank", type=int, default=RANK, help="of the factored layers (default: %(default)s)")
+    p.add_argument("--data", type=Path, help="the dataset (default: PUVAE_DATA, else the download)")
+    p.add_argument("--out", type=Path, required=True, help="the file to write, .safetensors")
+    p.add_argument("--json", action="store_true", help="print the summary as JSON")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return run_command(lambda: run(args), show, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

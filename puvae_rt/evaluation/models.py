@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -27,7 +26,7 @@ from puvae_rt.robustness.defences.protocol import Defence, Defended, NoDefence
 from puvae_rt.robustness.defences.puvae import Puvae, RefinedPuvae, Refinement
 from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
-from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_generator, load_puvae, load_reformer
+from puvae_rt.training.artefacts import LOW_RANK, dense, load_classifier, load_generator, load_puvae, load_reformer
 from puvae_rt.training.loop import channels_last
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
@@ -123,21 +122,10 @@ def _from_onnx(path: Path, architecture: str) -> nn.Module:
     graph = onnx.load(str(path), load_external_data=False).graph
     normalized = any(node.op_type == "InstanceNormalization" for node in graph.node)
     module = classifier(architecture, model.contract, len(model.classes), normalized)
-    stored = {
-        weight.name: torch.from_numpy(numpy_helper.to_array(weight).astype(np.float32)) for weight in graph.initializer
-    }
-    module.load_state_dict({name: _parameter(name, stored) for name in module.state_dict()})
+    stored = {weight.name: torch.tensor(numpy_helper.to_array(weight)) for weight in graph.initializer}
+    parameters = dense(stored)
+    module.load_state_dict({name: parameters[name] for name in module.state_dict()})
     return module.eval().requires_grad_(False)
-
-
-def _parameter(name: str, stored: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Of the module's parameter `name`; a layer that ships as two thin ones is multiplied back."""
-    if name in stored:
-        return stored[name]
-    layer, part = name.split(".")
-    if part == "bias":
-        return stored[f"{layer}.1.bias"]
-    return stored[f"{layer}.1.weight"] @ stored[f"{layer}.0.weight"]
 
 
 def _history(meta: dict[str, Any]) -> dict[str, Any]:

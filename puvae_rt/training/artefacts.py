@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 FORMAT = 1
+_THIN = ".0.weight"  # ends the name of the first of two thin layers
 LOW_RANK = "_low_rank"  # behind the name of a PuVAE whose layers calib.low_rank has factored
+Tensors = dict[str, torch.Tensor]
 PUVAE, CLASSIFIER, REFORMER, GENERATOR = "puvae", "classifier", "reformer", "generator"
 
 
@@ -64,13 +67,25 @@ def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
 
 
 def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """As `load_puvae`, for a classifier."""
+    """As `load_puvae`, for a classifier; layers that `export.thin_classifier` factored are multiplied back."""
     tensors, meta = _load(path, CLASSIFIER)
     if meta.get("architecture") not in ARCHITECTURES:
         raise CheckpointError(f"{path}: architecture {meta.get('architecture')!r}; expected {', '.join(ARCHITECTURES)}")
     model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]), meta.get("normalized", False))
-    _fill(path, model, tensors)
+    _fill(path, model, tensors, dense)
     return model, meta
+
+
+def dense(tensors: Tensors) -> Tensors:
+    """A classifier's parameters, in FP32: "L.0.weight" [rank, features], "L.1.weight" [units, rank] and "L.1.bias" of a
+    layer L that `export.thin_classifier` factored become "L.weight" [units, features] and "L.bias"."""
+    whole = {name: tensor.float() for name, tensor in tensors.items()}
+    for layer in [name.removesuffix(_THIN) for name in whole if name.endswith(_THIN)]:
+        first, second, bias = (whole.pop(f"{layer}.{part}", None) for part in ("0.weight", "1.weight", "1.bias"))
+        if first is None or second is None or bias is None:
+            continue  # the layer is missing then, as whoever loads the parameters says
+        whole |= {f"{layer}.weight": second @ first, f"{layer}.bias": bias}
+    return whole
 
 
 def load_reformer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -102,9 +117,9 @@ def _contract(meta: dict[str, Any]) -> ImageContract:
     return ImageContract(*(meta["contract"][side] for side in ("channels", "height", "width")))
 
 
-def _fill(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def _fill(path: Path, model: nn.Module, tensors: Tensors, prepare: Callable[[Tensors], Tensors] = dict) -> None:
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(prepare(tensors))
     except RuntimeError as error:
         raise CheckpointError(
             f"{path}: weights do not fit their description ({error}); train or fetch again"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from export import thin_classifier
-from export.classifier import ClassifierWeights, write_classifier
+from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.thin_classifier import factored
 from puvae_rt.contract import ImageContract
-from puvae_rt.errors import ContractError
+from puvae_rt.data import load_dataset
+from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.robustness.onnx_attack import OnnxGradient
 from puvae_rt.runtime.ort import Classifier
-from tests.export.shipped import classifier_weights
+from puvae_rt.training import artefacts
+from puvae_rt.training.checkpoint import load_tensors, save_tensors
+from tests.export.shipped import classifier_weights, dataset, save_classifier, toy_weights
 from tests.export.toy import random_weights
 from tests.tolerances import EXACT_ATOL, GRADIENT_RELATIVE
 
@@ -84,10 +89,65 @@ def test_its_gradient_is_that_of_the_dense_product(
 
 @pytest.mark.parametrize("rank", [0, 512])
 def test_a_rank_that_is_none_is_refused(weights: ClassifierWeights, images: np.ndarray, rank: int) -> None:
-    with pytest.raises(ContractError, match=rf"--classifier-rank {rank}: expected 1 to 511"):
+    with pytest.raises(ContractError, match=rf"rank {rank} of a classifier's layer: expected 1 to 511"):
         factored(weights, images, rank, lambda line: None)
 
 
 def test_small_layers_stay(images: np.ndarray) -> None:
     weights = classifier_weights(replace(random_weights(), contract=SMALL), "C")
     assert factored(weights, images, 40, lambda line: None).tensors == weights.tensors
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Factors a.safetensors, whose layer of 1.6 million weights counts as large, into thin.safetensors."""
+    monkeypatch.setattr(thin_classifier, "LARGE", 1_000_000)
+    weights = save_classifier(tmp_path / "a.safetensors", toy_weights(), "A")
+    data = dataset(tmp_path / "toy.npz")
+    return ["--weights", str(weights), "--data", str(data), "--out", str(tmp_path / "kept" / "thin.safetensors")]
+
+
+def test_a_factored_file_is_a_classifier_again(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """11 training images span 10 directions, where the factored classifier is the full one."""
+    assert thin_classifier.main([*command, "--rank", "10", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert "to rank 10 with 100.00% of its outputs' variance" in summary["layers"][0]
+    path = tmp_path / "kept" / "thin.safetensors"
+    assert summary["bytes"] == path.stat().st_size < 0.6 * (tmp_path / "a.safetensors").stat().st_size
+    module, meta = artefacts.load_classifier(path)
+    assert meta == load_tensors(tmp_path / "a.safetensors")[1]
+    images = load_dataset("toy", tmp_path / "toy.npz").train.batch(slice(None))[0]
+    write_classifier(tmp_path / "a.onnx", load_classifier(tmp_path / "a.safetensors"))
+    want = Classifier(tmp_path / "a.onnx", toy_weights().contract, CLASSES, threads=1).logits(images)
+    got = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(got, want, rtol=0, atol=EXACT_ATOL * float(np.abs(want).max()))
+
+
+@pytest.mark.parametrize("part", ["0.weight", "1.weight", "1.bias"])
+def test_a_factored_file_with_a_part_missing_is_refused(tmp_path: Path, command: list[str], part: str) -> None:
+    thin_classifier.main(command)
+    tensors, meta = load_tensors(tmp_path / "kept" / "thin.safetensors")
+    (name,) = (name for name in tensors if name.endswith(f".{part}") and name.count(".") == 2)
+    del tensors[name]
+    save_tensors(tmp_path / "broken.safetensors", tensors, meta)
+    with pytest.raises(CheckpointError, match=r"broken.safetensors: weights do not fit their description"):
+        artefacts.load_classifier(tmp_path / "broken.safetensors")
+
+
+def test_a_small_classifier_is_left_alone(
+    tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(thin_classifier, "LARGE", 10**9)
+    assert thin_classifier.main(command) == 2
+    assert "no fully connected layer of over 1,000,000,000 weights; it is small already" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").write_text("a file")
+    assert thin_classifier.main([*command, "--rank", "4"]) == 2
+    assert "thin.safetensors: not written (" in capsys.readouterr().err
