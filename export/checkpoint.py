@@ -65,7 +65,7 @@ def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)
         part.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise BuildError(f"{path}: not written ({error}); give a path that can be written to") from error
 
 

@@ -145,9 +145,15 @@ def test_a_small_classifier_is_left_alone(
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize("blocked", ["kept", "kept/thin.safetensors.part"])
 def test_a_place_that_cannot_be_written_is_named(
-    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str], blocked: str
 ) -> None:
-    (tmp_path / "kept").write_text("a file")
+    """A file where the folder would be, and a folder where the file would be."""
+    if blocked == "kept":
+        (tmp_path / blocked).write_text("a file")
+    else:
+        (tmp_path / blocked / "x").mkdir(parents=True)
     assert thin_classifier.main([*command, "--rank", "4"]) == 2
     assert "thin.safetensors: not written (" in capsys.readouterr().err
+    assert not (tmp_path / "kept" / "thin.safetensors").exists()
