@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -28,6 +29,10 @@ def run_command(work: Callable[[], Any], show: Callable[[Any], str], as_json: bo
             raise
         extra = EXTRAS[error.name]
         return _fail(f"error: {error.name} is not installed; python -m pip install 'puvae-rt[{extra}]'", FAILED)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise  # not about a file: ours to mend
+        return _fail(f"error: {error}; expected a path that can be read and written, and room on its disk", FAILED)
     except KeyboardInterrupt:
         return _fail(f"interrupted{': ' if hint else ''}{hint}", INTERRUPTED)
     print(json.dumps(result, indent=2) if as_json else show(result))

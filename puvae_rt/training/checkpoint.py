@@ -17,10 +17,15 @@ _META = "puvae"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Writes both to `path`, whole or not at all."""
+    """Writes both to `path`, whole or not at all; CheckpointError when it cannot be written."""
     part = path.with_name(path.name + ".part")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
-    part.replace(path)
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: not written ({error}); make room, or give a path that can be written"
+        ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
