@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from puvae_rt.errors import BuildError, BundleError
 from puvae_rt.runtime.fields import Fields
+from puvae_rt.weights_file import whole
 
 Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -57,16 +58,11 @@ def read_checkpoint(
 
 
 def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
-    """Writes `tensors` under the header of the checkpoint `source` to `path`, whole or not at all."""
+    """Writes `tensors` under the header of the checkpoint `source` to `path`, as `whole` does."""
     with safe_open(source, "np") as file:
         metadata = file.metadata()
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
         save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise BuildError(f"{path}: not written ({error}); give a path that can be written to") from error
 
 
 def _header(path: Path, kind: str, metadata: Mapping[str, str]) -> Fields:

@@ -12,20 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from puvae_rt.errors import CheckpointError
+from puvae_rt.weights_file import whole
 
 _META = "puvae"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Writes both to `path`, whole or not at all; CheckpointError when it cannot be written."""
-    part = path.with_name(path.name + ".part")
-    try:
+    with whole(path) as part:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: not written ({error}); make room, or give a path that can be written"
-        ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
