@@ -181,7 +181,7 @@ def _read(name: str, data: Path | None) -> Raw:
     if path is None:
         if known is None:
             raise DataError(f"dataset {name!r}: not one of {', '.join(KNOWN)}; give your own images with --data PATH")
-        from puvae_rt.download import download
+        from puvae_rt.data.download import download
 
         return read_npz(download(name))
     if path.is_dir() and known and (path / known.file).is_file():
