@@ -13,9 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from demos.arguments import positive
+from demos.play.sinks import Mp4Writer
+from demos.play.synthetic import SyntheticClip, load_samples, load_shipped
 from puvae_rt.errors import PuvaeError
-from puvae_rt.video.sinks import Mp4Writer
-from puvae_rt.video.synthetic import SyntheticClip, load_samples, load_shipped
 from puvae_rt.video.truth import truth_path, write_truth
 
 

@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from demos.arguments import positive
+from demos.play.defense import ATTACKS, NO_ATTACK, Attack, Defence
+from demos.play.digits import find_digit
+from demos.play.overlay import SIZE, Overlay
+from demos.play.report import Report, table
+from demos.play.sinks import Mp4Writer
+from demos.play.synthetic import SyntheticClip, load_shipped
+from demos.play.window import Window, has_display
 from puvae_rt.errors import PuvaeError, VideoError
 from puvae_rt.robustness.constants import EPSILON
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
 from puvae_rt.runtime.source import resolve
-from puvae_rt.video.defence import ATTACKS, NO_ATTACK, Attack, Defence
-from puvae_rt.video.digits import find_digit
-from puvae_rt.video.overlay import SIZE, Overlay
-from puvae_rt.video.report import Report, table
-from puvae_rt.video.sinks import Mp4Writer
 from puvae_rt.video.sources import VideoSource, open_source
-from puvae_rt.video.synthetic import SyntheticClip, load_shipped
-from puvae_rt.video.window import Window, has_display
 
 SYNTHETIC_FRAMES = 300
 

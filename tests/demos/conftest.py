@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from demos.make_clip import write_clip
+from demos.play import synthetic
+from demos.play.synthetic import Samples, SyntheticClip
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.video import synthetic
-from puvae_rt.video.synthetic import Samples, SyntheticClip
-from tests.video.fixtures import cache, means_bundle, samples
+from tests.demos.fixtures import cache, means_bundle, samples
 
 __all__ = ["cache", "means_bundle", "samples"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from demos import make_clip
-from puvae_rt.video.digits import find_digit
+from demos.play.digits import find_digit
+from demos.play.synthetic import Samples, SyntheticClip
 from puvae_rt.video.files import FileSource
-from puvae_rt.video.synthetic import Samples, SyntheticClip
 
 
 @pytest.fixture

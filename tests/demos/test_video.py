@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from demos import video
-from puvae_rt.video.overlay import SIZE
+from demos.play.overlay import SIZE
 from puvae_rt.video.truth import truth_path
 from tests.runtime import toy
 from tests.video import clips

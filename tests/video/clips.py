@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from puvae_rt.video.sinks import Mp4Writer
+from demos.play.sinks import Mp4Writer
 
 SIZE = (160, 120)
 

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.video.fixtures import cache, means_bundle, samples
+from tests.demos.fixtures import cache, means_bundle, samples
 
 __all__ = ["cache", "means_bundle", "samples"]

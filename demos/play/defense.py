@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demos.play.digits import SIDE
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.robustness.constants import EPSILON
@@ -14,7 +15,6 @@ from puvae_rt.robustness.onnx_attack import OnnxGradient, fgsm, ifgsm
 from puvae_rt.runtime.ort import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
 from puvae_rt.runtime.results import NO_LABEL, Floats
-from puvae_rt.video.digits import SIDE
 
 ATTACKS = {"fgsm": fgsm, "ifgsm": ifgsm}
 NO_ATTACK = "none"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demos.play.synthetic import Samples, SyntheticClip, load_samples
 from puvae_rt.errors import DataError
-from puvae_rt.video.synthetic import Samples, SyntheticClip, load_samples
 
 
 def test_the_same_seed_gives_the_same_clip(samples: Samples) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from demos.play.window import Window, has_display
 from puvae_rt.errors import VideoError
-from puvae_rt.video.window import Window, has_display
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from puvae_rt.video.defence import Outcome, Stage
-from puvae_rt.video.report import Report, table
+from demos.play.defense import Outcome, Stage
+from demos.play.report import Report, table
 from tests import tolerances
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from demos.play.synthetic import Samples, load_samples
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.video.synthetic import Samples, load_samples
-from tests.video import means
+from tests.demos import means
 
 
 @pytest.fixture(scope="session")

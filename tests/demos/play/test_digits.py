@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from puvae_rt.video.digits import find_digit, normalize
+from demos.play.digits import find_digit, normalize
+from demos.play.synthetic import Samples, SyntheticClip
 from puvae_rt.video.frames import Box, Frame
-from puvae_rt.video.synthetic import Samples, SyntheticClip
 from tests import tolerances
 
 COUNT, SEED = 40, 3

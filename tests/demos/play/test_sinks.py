@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from demos.play.sinks import Mp4Writer
 from puvae_rt.errors import VideoError
-from puvae_rt.video.sinks import Mp4Writer
 from tests.video import clips
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demos.play.defense import Attack, Defence, Outcome
+from demos.play.synthetic import Samples
 from puvae_rt import Purifier
 from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.errors import ContractError
 from puvae_rt.runtime.purifier import Stopwatch
-from puvae_rt.video.defence import Attack, Defence, Outcome
-from puvae_rt.video.synthetic import Samples
 from tests import tolerances
+from tests.demos import means
 from tests.runtime import toy
-from tests.video import means
 
 
 @pytest.fixture

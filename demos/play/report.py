@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from demos.play.defense import Outcome
 from puvae_rt.runtime.latency import PERCENTILES, Summary, summary
-from puvae_rt.video.defence import Outcome
 
 # What stands between a frame and its purified label; attack, drawing and writing belong to the demo.
 DEFENCE_STAGES = ("find", "purify", "classify")

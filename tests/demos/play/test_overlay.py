@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from puvae_rt.video.defence import Outcome, Stage
-from puvae_rt.video.digits import Digit
+from demos.play.defense import Outcome, Stage
+from demos.play.digits import Digit
+from demos.play.overlay import SIZE, Overlay
+from demos.play.report import Report
 from puvae_rt.video.frames import Frame, Truth
-from puvae_rt.video.overlay import SIZE, Overlay
-from puvae_rt.video.report import Report
 
 DIGIT = Digit(np.tile(np.linspace(0, 1, 28, dtype=np.float32), (1, 28, 1)), (20, 30, 40, 50))
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from demos.play.canvas import Canvas, Place
+from demos.play.defense import Outcome, Stage
+from demos.play.digits import Digit
+from demos.play.report import Report
 from puvae_rt.runtime.latency import Summary
 from puvae_rt.runtime.results import NO_LABEL, Floats
-from puvae_rt.video.canvas import Canvas, Place
-from puvae_rt.video.defence import Outcome, Stage
-from puvae_rt.video.digits import Digit
 from puvae_rt.video.frames import Frame, Pixels
-from puvae_rt.video.report import Report
 
 SIZE = (1280, 720)
 
