@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from puvae_rt.errors import InputError
 from puvae_rt.video.frames import Box, Pixels
 
 # MNIST's form: the digit's longer side is 20 pixels, its centre of mass is at (14, 14) of 28x28.
-SIDE, DIGIT_SIDE, CENTRE = 28, 20, 14
+SIDE, DIGIT_SIDE, CENTER = 28, 20, 14
 _THIN, _PEN = 1.7, 2.4  # stroke widths at that size: thinner ones are widened to MNIST's pen
 
 # The search. Lengths in pixels are those of the frame reduced to `_WORK_SIDE`.
@@ -42,41 +43,69 @@ class Digit:
 
 
 def find_digit(frame: Pixels) -> Digit | None:
-    """The most prominent digit of a BGR or gray uint8 frame, dark on light or light on dark; None without one."""
-    scale = min(1.0, _WORK_SIDE / max(frame.shape[:2]))
-    gray = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    """The most prominent digit of a frame, dark on light or light on dark; None without one.
+
+    Args:
+        frame: BGR uint8 [H,W,3] or gray uint8 [H,W], of any size and proportions.
+
+    Raises:
+        InputError: `frame` is of another type or shape. No frame of those two raises anything.
+    """
+    gray = _gray(frame)
+    height, width = gray.shape
+    reduction = min(1.0, _WORK_SIDE / max(height, width))
+    size = max(1, round(reduction * width)), max(1, round(reduction * height))
+    small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     searches = [_Search.of(small, hat) for hat in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT)]
     found = [(strokes, search) for search in searches for strokes in search.digits()]
     if not found:
         return None
     strokes, search = max(found, key=lambda pair: pair[0].level * pair[0].side)
     whole = search.with_detached_strokes(strokes)
-    x, y, w, h = (round(length / scale) for length in whole.box)
-    return Digit(normalize(search.ink(whole)), (x, y, w, h))
+    across, down = width / size[0], height / size[1]
+    x, y, w, h = whole.box
+    left, top = round(across * x), round(down * y)
+    box = left, top, min(width - left, round(across * w)), min(height - top, round(down * h))
+    return Digit(normalize(search.ink(whole)), box)
+
+
+def _gray(frame: Pixels) -> Pixels:
+    """[H,W], checked."""
+    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.size:
+        if frame.ndim == 2:
+            return frame
+        if frame.ndim == 3 and frame.shape[2] == 3:
+            return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)
+    got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+    raise InputError(f"frame: got {got}, expected uint8 [H,W,3] BGR or [H,W] gray; convert it, as cv2.cvtColor does")
 
 
 def normalize(ink: Floats) -> Floats:
-    """Strokes [H,W] in [0,1], light on black -> MNIST's form [1,28,28].
+    """Strokes [H,W] in [0,1], light on black -> MNIST's form [1,28,28]; black where there is no ink.
 
     Images of MNIST come back as they were, but for edges fainter than a tenth and for the thinnest pens, which grow.
     """
+    image = np.zeros((1, SIDE, SIDE), np.float32)
     x, y, w, h = cv2.boundingRect((ink > 0.1).astype(np.uint8))
+    if not w:
+        return image
     digit = _with_pen(ink[y : y + h, x : x + w])
     scale = DIGIT_SIDE / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
     boxed = cv2.resize(digit, (width, height), interpolation=cv2.INTER_AREA)
-    mass = cv2.moments(boxed)
-    left = _offset(mass["m10"] / mass["m00"], width)
-    top = _offset(mass["m01"] / mass["m00"], height)
-    image = np.zeros((1, SIDE, SIDE), np.float32)
+    left, top = _offset(boxed.sum(axis=0)), _offset(boxed.sum(axis=1))
     image[0, top : top + height, left : left + width] = np.clip(boxed, 0, 1)  # averaging may round above 1
     return image
 
 
-def _offset(centre_of_mass: float, length: int) -> int:
-    """Where the box starts so that its centre of mass is in the middle, and the box inside the image."""
-    return int(np.clip(round(CENTRE - centre_of_mass), 0, SIDE - length))
+def _offset(profile: Floats) -> int:
+    """Where the box starts so that its center of mass is in the middle, and the box inside the image.
+
+    `profile` is the ink of each column or row. By hand: cv2.moments takes a float image of two columns for points.
+    """
+    length = len(profile)
+    center_of_mass = float(np.average(np.arange(length), weights=profile))
+    return int(np.clip(round(CENTER - center_of_mass), 0, SIDE - length))
 
 
 def _with_pen(ink: Floats) -> Floats:
@@ -186,7 +215,10 @@ class _Search:
         mask[top : top + h, left : left + w] = strokes.mask
         soft_edge = cv2.dilate(mask, np.ones((5, 5), np.uint8))
         ring = cv2.dilate(mask, np.ones((2 * _RING + 1, 2 * _RING + 1), np.uint8)) - soft_edge
-        low, high = np.percentile(region[ring > 0], (10, 90))
+        paper = region[ring > 0]
+        if not paper.size:  # the strokes fill the frame
+            return False
+        low, high = np.percentile(paper, (10, 90))
         return bool(high - low < _UNEVEN * strokes.level)
 
     def _union(self, parts: list[_Strokes]) -> _Strokes:
