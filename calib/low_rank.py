@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from puvae_rt.command import add_dataset, run_command
+from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError

@@ -29,13 +29,13 @@ from export.reference import straightforward
 from export.samples import CLEAN, Samples, save_samples
 from export.thin_classifier import IMAGES, LARGE, RANK, factored
 from export.weights import Weights, load_weights
-from puvae_rt.command import run_command
+from puvae_rt.attacks.radii import radii_of
+from puvae_rt.cli.command import run_command
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, ContractError
-from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE, read_model
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.machine import available_cpus
-from puvae_rt.runtime.ort import Classifier
 
 MAX_ASSET_BYTES = 8_000_000  # a file in git
 CLASSIFIER_PREFIX, ACCURACY_PREFIX = "classifier_", "accuracy_"

@@ -33,12 +33,12 @@ from export.samples import Samples
 from export.source import EXACT, PASSES, Source, read_source
 from export.summary import bundle_table
 from export.verify import DATA_HELP, find_samples, verify
-from puvae_rt.command import run_command
+from puvae_rt.cli.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import ContractError, QualityError
+from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS, Manifest, Options
-from puvae_rt.runtime.source import CPU
 
 PRECISIONS = (FP32, FP16)
 DEFAULT_BATCH = (1, 8)

@@ -17,8 +17,8 @@ from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
 from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 from puvae_rt.runtime.assets import ShippedModel
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract
-from puvae_rt.runtime.ort import Classifier
 
 NO_CLASSIFIER = "none"
 MAX_HALF = float(np.finfo(np.float16).max)

@@ -23,10 +23,10 @@ from export.precision import to_fp16
 from export.selection import stop_at_candidates
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
 from puvae_rt.errors import BuildError
+from puvae_rt.runtime.bundle import CPU
+from puvae_rt.runtime.cpu import open_session
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Engine, Layer, TensorSpec
-from puvae_rt.runtime.ort import open_session
-from puvae_rt.runtime.source import CPU
 
 FP32, FP16 = "fp32", "fp16"
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.quality import MAX_NUMBER
+from puvae_rt.device import Device, Memory, Stream
 from puvae_rt.kernels import PreprocessArgs, SelectProjectionArgs, oracle, preprocess, select_projection
 from puvae_rt.kernels.launch import COLORS, FORMATS
-from puvae_rt.runtime.device import Device, Memory, Stream
 
 Array = npt.NDArray[Any]
 

@@ -13,19 +13,19 @@ import numpy as np
 
 from export.kernel_check import check_kernels
 from puvae_rt import __version__
-from puvae_rt.diagnosis.board import board_checks
+from puvae_rt.device import EMULATED, Device, open_device
+from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import ContractError
+from puvae_rt.gpu.loading import open_gpu_engine
+from puvae_rt.gpu.pipeline import GpuPipeline
+from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.gpu.profile import Profile, profile
 from puvae_rt.kernels import binary
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.device import EMULATED, Device, open_device
-from puvae_rt.runtime.gpu.engine import GpuEngine
-from puvae_rt.runtime.gpu.loading import open_gpu_engine
-from puvae_rt.runtime.gpu.profile import Profile, profile
+from puvae_rt.runtime.bundle import CPU, from_bundle
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
-from puvae_rt.runtime.pipeline import GpuPipeline
 from puvae_rt.runtime.results import Floats, Purified
-from puvae_rt.runtime.source import CPU, from_bundle
 
 GPU = "gpu"
 COMPARED = 32  # images of the graph against plain calls

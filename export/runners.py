@@ -10,11 +10,11 @@ import numpy as np
 from export.quality import Runner
 from puvae_rt.contract import BIAS, CANDIDATES, ENGINE_ONNX_FILE, IMAGE, NOISE, REFERENCE_FILE
 from puvae_rt.kernels.oracle import select_projection
+from puvae_rt.runtime.bundle import CPU
+from puvae_rt.runtime.cpu import CHUNK, OrtEngine, open_session
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
-from puvae_rt.runtime.ort import CHUNK, OrtEngine, open_session
 from puvae_rt.runtime.results import Floats, Purified
-from puvae_rt.runtime.source import CPU
 
 
 class Built(NamedTuple):

@@ -23,10 +23,10 @@ from export.checkpoint import Array, rewrite_checkpoint
 from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output, load_classifier
 from export.graph import BATCH, Tensor
 from export.samples import CLEAN
-from puvae_rt.command import run_command
+from puvae_rt.cli.command import run_command
 from puvae_rt.contract import IMAGE
 from puvae_rt.errors import ContractError
-from puvae_rt.runtime.ort import CHUNK
+from puvae_rt.runtime.cpu import CHUNK
 
 LARGE = 8_000_000  # weights of a layer, 16 MB in FP16
 RANK = 40  # about what C on 32x32x3 images has room for in 8 MB of FP16

@@ -22,17 +22,17 @@ from export.quality import measure
 from export.runners import Built
 from export.samples import CLEAN, Samples, load_samples
 from export.summary import quality_table
-from puvae_rt.command import run_command
+from puvae_rt.attacks.radii import radii_of
+from puvae_rt.cli.command import run_command
 from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.data import DATA_VARIABLE
+from puvae_rt.device import LAYERS
 from puvae_rt.errors import ContractError, DataError
-from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
-from puvae_rt.runtime.device import LAYERS
+from puvae_rt.runtime.bundle import CPU
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest, Quality
-from puvae_rt.runtime.ort import Classifier
-from puvae_rt.runtime.source import CPU
 
 DEVICE_HELP = (
     f"what runs the engine: {CPU}, {on_device.GPU} (the first one), {', '.join(LAYERS)}, or a layer with its GPU's "

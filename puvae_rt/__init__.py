@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from puvae_rt import _moved
+
 if TYPE_CHECKING:
     from puvae_rt.runtime.purifier import Purifier
     from puvae_rt.runtime.results import Purified, Result
@@ -23,6 +25,8 @@ _HOMES = {
     "Purified": "puvae_rt.runtime.results",
     "Result": "puvae_rt.runtime.results",
 }
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""`python -m puvae_rt.evaluate`: measures defences under attack, and makes the paper's tables and figures.
+"""`python -m puvae_rt.evaluate`: measures defenses under attack, and makes the paper's tables and figures.
 
-Without a mode: accuracy of each (classifier, attack, defence) cell, into RESULTS/defense.json. Every result is
+Without a mode: accuracy of each (classifier, attack, defense) cell, into RESULTS/defense.json. Every result is
 written as soon as it is measured; the same command goes on behind the finished ones, and measures again only what
 was measured with other weights, settings, n or seed.
 """
@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puvae_rt.command import add_dataset, run_command
+from puvae_rt.attacks.radii import check_epsilon
+from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import (
     ADAPTIVE_ATTACKS,
-    ADAPTIVE_DEFENCES,
+    ADAPTIVE_DEFENSES,
     ATTACKS,
-    BUDGET_DEFENCES,
-    DEFENCES,
+    BUDGET_DEFENSES,
+    DEFENSES,
     PUVAE_OURS,
     PUVAE_PAPER,
     Cell,
@@ -29,7 +30,6 @@ from puvae_rt.evaluation.cells import (
 )
 from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.models.spec import ARCHITECTURES
-from puvae_rt.robustness.radii import check_epsilon
 
 if TYPE_CHECKING:
     from puvae_rt.evaluation.run import Note, Options
@@ -42,8 +42,8 @@ def work(args: argparse.Namespace) -> Report:
     """One mode's rows, or with --tables the files written."""
     if args.mode == "tables":
         return write(args.results)
+    from puvae_rt.defenses.defense_gan import Search
     from puvae_rt.evaluation.run import Options  # needs PyTorch: `--help` does not
-    from puvae_rt.robustness.defences.defense_gan import Search
 
     for epsilon in args.epsilon or ():
         check_epsilon(epsilon)  # before anything is downloaded
@@ -61,24 +61,24 @@ def work(args: argparse.Namespace) -> Report:
 def cells(args: argparse.Namespace, dataset: Dataset, options: Options, note: Note) -> list[Report]:
     from puvae_rt.evaluation.run import evaluate
 
-    return evaluate(chosen(args, dataset, args.defense or DEFENCES), dataset, options, note)
+    return evaluate(chosen(args, dataset, args.defense or DEFENSES), dataset, options, note)
 
 
 def adaptive(args: argparse.Namespace, dataset: Dataset, options: Options, note: Note) -> list[Report]:
     from puvae_rt.evaluation.adaptive import Effort, default_epsilons, evaluate_adaptive
 
     attacks = args.adaptive_attack or ADAPTIVE_ATTACKS
-    defences = args.defense or ADAPTIVE_DEFENCES
+    defenses = args.defense or ADAPTIVE_DEFENSES
     epsilons = args.epsilon or default_epsilons(dataset.contract)
     effort = Effort(pgd_steps=args.pgd_steps, apgd_steps=args.apgd_steps, queries=args.queries)
-    return evaluate_adaptive(dataset, args.classifier, defences, attacks, epsilons, options, note, effort)
+    return evaluate_adaptive(dataset, args.classifier, defenses, attacks, epsilons, options, note, effort)
 
 
 def sigma(args: argparse.Namespace, dataset: Dataset, options: Options, note: Note) -> list[Report]:
     from puvae_rt.evaluation.sigma import search_sigma
 
     if unknown := sorted(set(args.defense or ()) - {PUVAE_PAPER, PUVAE_OURS}):
-        raise ContractError(f"defence {unknown[0]!r}: sigma_eps is PuVAE's; expected {PUVAE_PAPER} or {PUVAE_OURS}")
+        raise ContractError(f"defense {unknown[0]!r}: sigma_eps is PuVAE's; expected {PUVAE_PAPER} or {PUVAE_OURS}")
     return search_sigma(chosen(args, dataset, args.defense or (PUVAE_PAPER, PUVAE_OURS)), dataset, options, note)
 
 
@@ -91,14 +91,14 @@ def timing(args: argparse.Namespace, dataset: Dataset, options: Options, note: N
     return rows + budget_curves(attacked, dataset, deployed, args.budget_defense, args.budget_batch, options, note)
 
 
-def chosen(args: argparse.Namespace, dataset: Dataset, defences: Sequence[str]) -> list[Cell]:
+def chosen(args: argparse.Namespace, dataset: Dataset, defenses: Sequence[str]) -> list[Cell]:
     """The cells that the options name."""
     epsilons = args.epsilon or [None]
     aims = AIMS[args.aim]
     return [
         cell
         for epsilon in epsilons
-        for cell in grid(dataset.name, dataset.contract, args.classifier, args.attack, aims, defences, epsilon)
+        for cell in grid(dataset.name, dataset.contract, args.classifier, args.attack, aims, defenses, epsilon)
     ]
 
 
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m puvae_rt.evaluate", description=__doc__)
     mode = p.add_mutually_exclusive_group()
     for name, text in (
-        ("adaptive", "attacks that know the defence, over a range of epsilon"),
+        ("adaptive", "attacks that know the defense, over a range of epsilon"),
         ("sigma", "PuVAE at every sigma_eps (Figure 4)"),
         ("time", "mini-batch of 128 and accuracy within a time budget (Tables 5, 6, Figure 5)"),
         ("tables", "write Tables 2 to 6 and the figures from RESULTS/*.json; measures nothing"),
@@ -157,10 +157,10 @@ def _add_cells(p: argparse.ArgumentParser) -> None:
     p.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS), help="(default: all)")
     p.add_argument("--aim", choices=sorted(AIMS), default="both", help="of the attacks (default: both)")
     p.add_argument("--epsilon", nargs="+", type=float, help="L-infinity radius (default: the paper's for the images)")
-    p.add_argument("--defense", nargs="+", choices=DEFENCES, help="(default: all that the mode can take)")
+    p.add_argument("--defense", nargs="+", choices=DEFENSES, help="(default: all that the mode can take)")
     p.add_argument("--adaptive-attack", nargs="+", choices=ADAPTIVE_ATTACKS, help="of --adaptive (default: all)")
     p.add_argument(
-        "--budget-defense", nargs="+", choices=BUDGET_DEFENCES, default=list(BUDGET_DEFENCES), help="of --time"
+        "--budget-defense", nargs="+", choices=BUDGET_DEFENSES, default=list(BUDGET_DEFENSES), help="of --time"
     )
 
 

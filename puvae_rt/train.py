@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_bf16, add_dataset, note_slow_bf16, run_command
+from puvae_rt.cli.command import add_bf16, add_dataset, note_slow_bf16, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS

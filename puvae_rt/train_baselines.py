@@ -1,4 +1,4 @@
-"""`python -m puvae_rt.train_baselines`: the defences that PuVAE is compared with, of one dataset.
+"""`python -m puvae_rt.train_baselines`: the defenses that PuVAE is compared with, of one dataset.
 
 magnet: the reformer. defense_gan: generator and critic. adv_training: a classifier trained on FGSM examples of the
 undefended classifier of the same architecture, which `python -m puvae_rt.train` has to have trained before.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import add_bf16, add_dataset, note_slow_bf16, run_command
+from puvae_rt.cli.command import add_bf16, add_dataset, note_slow_bf16, run_command
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
 

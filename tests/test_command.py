@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from puvae_rt import evaluate, train_baselines
-from puvae_rt.command import run_command
+from puvae_rt.cli.command import run_command
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation import baselines
 from puvae_rt.training.checkpoint import save_tensors

@@ -1,4 +1,4 @@
-"""Attacks that know the defence: what the paper leaves out, and what its numbers have to be read against.
+"""Attacks that know the defense: what the paper leaves out, and what its numbers have to be read against.
 
 - PGD through the purifier, averaged over its noise (EOT); the choice of the class is passed straight through.
 - BPDA (Athalye et al. 2018): the purifier runs forward, the gradient passes it as if it were the identity.
@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from puvae_rt.attacks.radii import check_epsilon
+from puvae_rt.attacks.white_box import Model
 from puvae_rt.contract import Score
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import LATENT
-from puvae_rt.robustness.attacks import Model
-from puvae_rt.robustness.radii import check_epsilon
 from puvae_rt.training.selection import selection_scores
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # images [N,C,H,W], labels [N] -> what the attacker raises, [N]

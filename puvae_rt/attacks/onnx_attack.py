@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from puvae_rt.attacks.constants import EPSILON, IFGSM_STEP_SHARE, IFGSM_STEPS
+from puvae_rt.attacks.onnx_gradient import GRADIENT, gradient_model, read_onnx
 from puvae_rt.contract import IMAGE, LABEL, LOGITS
 from puvae_rt.errors import InputError
-from puvae_rt.robustness.constants import EPSILON, IFGSM_STEP_SHARE, IFGSM_STEPS
-from puvae_rt.robustness.onnx_gradient import GRADIENT, gradient_model, read_onnx
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]

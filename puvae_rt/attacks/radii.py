@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from puvae_rt.attacks.constants import ALPHA, COLOUR_ALPHA, COLOUR_EPSILON, EPSILON
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
-from puvae_rt.robustness.constants import ALPHA, COLOUR_ALPHA, COLOUR_EPSILON, EPSILON
 
 
 class Radii(NamedTuple):

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from puvae_rt.robustness.constants import IFGSM_STEP_SHARE, IFGSM_STEPS
-from puvae_rt.robustness.descent import Adam
+from puvae_rt.attacks.constants import IFGSM_STEP_SHARE, IFGSM_STEPS
+from puvae_rt.attacks.descent import Adam
 
 Model = Callable[[Tensor], Tensor]
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from puvae_rt.benchmark import compare, gpu_model, results
-from puvae_rt.benchmark.gpus import GPUS
-from puvae_rt.benchmark.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
+from puvae_rt.bench import compare, gpu_model, results
+from puvae_rt.bench.gpus import GPUS
+from puvae_rt.bench.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
 from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import PuvaeError
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.manifest import Manifest
 
 MAX_BATCH = 65_536
-RECORDED = Path(__file__).parent / "benchmark" / "engines"  # manifests of MNIST's, as TensorRT-RTX 1.7 built them
+RECORDED = Path(__file__).parent / "engines"  # manifests of MNIST's, as TensorRT-RTX 1.7 built them
 
 
 def run(args: argparse.Namespace) -> int:

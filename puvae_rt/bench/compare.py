@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from puvae_rt.benchmark.results import Bench, Result
+from puvae_rt.bench.results import Bench, Result
 from puvae_rt.errors import BenchmarkError
 
 TOLERANCE = 0.15  # medians of two runs on a quiet machine differ by a few percent

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.benchmark.gpus import GPUS, Gpu
+from puvae_rt.bench.gpus import GPUS, Gpu
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime.manifest import Layer, Manifest
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import onnx
 
-from puvae_rt.benchmark.results import MEASURED, Bench, Result, this_machine
+from puvae_rt.bench.results import MEASURED, Bench, Result, this_machine
 from puvae_rt.errors import BenchmarkError
+from puvae_rt.runtime.bundle import from_bundle, from_shipped, is_bundle
 from puvae_rt.runtime.latency import summary
 from puvae_rt.runtime.manifest import Manifest
-from puvae_rt.runtime.source import from_bundle, from_shipped, is_bundle
 
 WARM_UP_SECONDS = 0.5  # for each engine and batch size, before anything is timed
 SLICES = 10  # in which the time of an engine and batch size is taken
@@ -118,7 +118,7 @@ class _Engine:
         start = time.perf_counter()
         # A session of its own: Ctrl-C reaches the parent alone, which ends it in good order.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "puvae_rt.benchmark.worker", subject.name, str(threads)],
+            [sys.executable, "-m", "puvae_rt.bench.worker", subject.name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

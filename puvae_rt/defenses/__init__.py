@@ -1,1 +1,1 @@
-"""Defences: each is a model that wraps a model (see `protocol`)."""
+"""Defenses: each is a model that wraps a model (see `protocol`)."""

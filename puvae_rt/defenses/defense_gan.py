@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from puvae_rt.defenses.protocol import last
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Generator
-from puvae_rt.robustness.defences.protocol import last
 from puvae_rt.training.loop import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
@@ -48,7 +48,7 @@ class Search:
 
 
 class DefenseGan:
-    """The generator's best reconstruction of each image; an `Anytime` defence."""
+    """The generator's best reconstruction of each image; an `Anytime` defense."""
 
     def __init__(self, generator: Generator, search: Search = Search()) -> None:
         self.generator, self.search = channels_last(generator.eval()), search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from puvae_rt.robustness.defences.protocol import CHUNK
+from puvae_rt.defenses.protocol import CHUNK
 
 
 class MagNet:

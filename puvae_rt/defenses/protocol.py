@@ -1,4 +1,4 @@
-"""One protocol for every defence, so that an evaluation is a loop over them."""
+"""One protocol for every defense, so that an evaluation is a loop over them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from puvae_rt.attacks.white_box import Model
 from puvae_rt.errors import ContractError
-from puvae_rt.robustness.attacks import Model
 
 CHUNK = 250  # images that a classifier takes at a time
 Clock = Callable[[], float]
 
 
-class Defence(Protocol):
+class Defense(Protocol):
     """What stands in front of a classifier: images [N,C,H,W] in [0,1] -> purified images of the same form."""
 
     def purify(self, images: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
-class Anytime(Defence, Protocol):
-    """A defence that may be stopped at any moment: each item is the best result so far, the last one `purify`'s."""
+class Anytime(Defense, Protocol):
+    """A defense that may be stopped at any moment: each item is the best result so far, the last one `purify`'s."""
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]: ...
 
 
 def last(results: Iterator[Tensor]) -> Tensor:
-    """An anytime defence's last result; no earlier one is held meanwhile."""
+    """An anytime defense's last result; no earlier one is held meanwhile."""
     return deque(results, maxlen=1).pop()
 
 
-class NoDefence:
-    """Images go to the classifier as they are: also the defence of an adversarially trained classifier."""
+class NoDefense:
+    """Images go to the classifier as they are: also the defense of an adversarially trained classifier."""
 
     def purify(self, images: Tensor) -> Tensor:
         return images
@@ -45,17 +45,17 @@ class NoDefence:
 
 @dataclass(frozen=True)
 class Defended:
-    """A classifier behind a defence, itself a classifier: images [N,C,H,W] in [0,1] -> logits [N,K]."""
+    """A classifier behind a defense, itself a classifier: images [N,C,H,W] in [0,1] -> logits [N,K]."""
 
-    defence: Defence
+    defense: Defense
     classifier: Model
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.classifier(self.defence.purify(images))
+        return self.classifier(self.defense.purify(images))
 
     def classify(self, images: Tensor) -> Tensor:
         """The class of every image, [N]."""
-        return classify(self.classifier, self.defence.purify(images))
+        return classify(self.classifier, self.defense.purify(images))
 
 
 @torch.no_grad()
@@ -64,17 +64,17 @@ def classify(classifier: Model, images: Tensor) -> Tensor:
     return torch.cat([classifier(part).argmax(dim=1) for part in torch.split(images, CHUNK)])
 
 
-def purify_within(defence: Defence, images: Tensor, seconds: float, clock: Clock = time.monotonic) -> Tensor:
-    """The best result that `defence` has after `seconds` of wall time.
+def purify_within(defense: Defense, images: Tensor, seconds: float, clock: Clock = time.monotonic) -> Tensor:
+    """The best result that `defense` has after `seconds` of wall time.
 
     A first result always comes back, even when it alone takes longer; a step under way is finished.
     """
     if not seconds > 0:
         raise ContractError(f"time budget {seconds} s: expected a positive number of seconds")
-    if not isinstance(defence, Anytime):
-        return defence.purify(images)
+    if not isinstance(defense, Anytime):
+        return defense.purify(images)
     end = clock() + seconds
-    for best in defence.anytime(images):
+    for best in defense.anytime(images):
         result = best
         if clock() >= end:
             break

@@ -1,4 +1,4 @@
-"""PuVAE as a defence: the PyTorch model, its anytime refinement, and the deployed engine."""
+"""PuVAE as a defense: the PyTorch model, its anytime refinement, and the deployed engine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from puvae_rt.attacks.descent import Adam
 from puvae_rt.contract import Score
+from puvae_rt.defenses.protocol import last
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
 from puvae_rt.models.spec import LATENT
-from puvae_rt.robustness.defences.protocol import last
-from puvae_rt.robustness.descent import Adam
 from puvae_rt.runtime.results import Purified
 from puvae_rt.training.losses import dead_zone_sse
 from puvae_rt.training.selection import selection_scores
@@ -68,7 +68,7 @@ class Refinement:
 
 
 class RefinedPuvae:
-    """PuVAE whose projection goes on improving until it is asked for: an `Anytime` defence.
+    """PuVAE whose projection goes on improving until it is asked for: an `Anytime` defense.
 
     The first result is the feed-forward one; a later one, of the same class, replaces it only where J is lower.
     """

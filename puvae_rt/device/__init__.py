@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from puvae_rt.errors import ContractError, TargetUnavailableError
-from puvae_rt.runtime.device.protocol import (
+from puvae_rt.device.protocol import (
     Device,
     Event,
     Graph,
@@ -17,6 +16,7 @@ from puvae_rt.runtime.device.protocol import (
     Properties,
     Stream,
 )
+from puvae_rt.errors import ContractError, TargetUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,13 +73,13 @@ def _installed() -> str:
 def _opener(layer: str) -> Callable[[int], Device]:
     """Imported on demand: each needs libraries of its own."""
     if layer == CUDA:
-        from puvae_rt.runtime.device.cuda_python import CudaDevice
+        from puvae_rt.device.cuda import CudaDevice
 
         return CudaDevice
     if layer == PYCUDA:
-        from puvae_rt.runtime.device.pycuda import PycudaDevice
+        from puvae_rt.device.pycuda import PycudaDevice
 
         return PycudaDevice
-    from puvae_rt.runtime.device.emulated import EmulatedDevice
+    from puvae_rt.device.emulated import EmulatedDevice
 
     return EmulatedDevice

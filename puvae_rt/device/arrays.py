@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.device.dlpack import from_capsule, to_capsule
+from puvae_rt.device.protocol import Device, Stream
 from puvae_rt.errors import InputError
-from puvae_rt.runtime.device.dlpack import from_capsule, to_capsule
-from puvae_rt.runtime.device.protocol import Device, Stream
 
 _INTERFACE_VERSION = 3
 _NO_STREAM = -1  # DLPack: the consumer orders the streams itself

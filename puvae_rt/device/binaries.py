@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from puvae_rt.device.protocol import Properties
 from puvae_rt.kernels import binary
-from puvae_rt.runtime.device.protocol import Properties
 
 logger = logging.getLogger(__name__)
 

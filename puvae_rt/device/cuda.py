@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.device.binaries import kernel_image
+from puvae_rt.device.owned import Owner
+from puvae_rt.device.protocol import Bytes, Device, HostKind, Properties, Stream
+from puvae_rt.device.status import SUCCESS, failure
 from puvae_rt.errors import DeviceError, PuvaeError, TargetUnavailableError
 from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device.images import kernel_image
-from puvae_rt.runtime.device.owned import Owner
-from puvae_rt.runtime.device.protocol import Bytes, Device, HostKind, Properties, Stream
-from puvae_rt.runtime.device.status import SUCCESS, failure
 
 _INSTALL = "install it with `pip install cuda-bindings` (its major version is that of the driver's CUDA)"
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.device.binaries import kernel_image
+from puvae_rt.device.owned import Owner
+from puvae_rt.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
+from puvae_rt.device.status import failure
 from puvae_rt.errors import TargetUnavailableError
 from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device.images import kernel_image
-from puvae_rt.runtime.device.owned import Owner
-from puvae_rt.runtime.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
-from puvae_rt.runtime.device.status import failure
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA gives no name
 _FORMATS = {

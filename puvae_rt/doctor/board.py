@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from puvae_rt.diagnosis.report import Check
+from puvae_rt.doctor.report import Check
 
 MODEL, NVPMODEL = Path("proc/device-tree/model"), Path("var/lib/nvpmodel/status")
 MODES = Path("etc/nvpmodel.conf")

@@ -7,15 +7,15 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from puvae_rt.diagnosis.board import board_checks
-from puvae_rt.diagnosis.report import Check, Report
+from puvae_rt.device import Device, open_device
+from puvae_rt.doctor.board import board_checks
+from puvae_rt.doctor.report import Check, Report
 from puvae_rt.errors import PuvaeError
+from puvae_rt.gpu.tensorrt import MODULES, load_module
 from puvae_rt.kernels import binary, nvrtc
 from puvae_rt.runtime import machine
 from puvae_rt.runtime.assets import shipped_names
-from puvae_rt.runtime.device import Device, open_device
-from puvae_rt.runtime.source import CPU
-from puvae_rt.runtime.trt import MODULES, load_module
+from puvae_rt.runtime.bundle import CPU
 
 # Where TensorRT-RTX runs; other GPUs are TensorRT's. The same list is what export.build compiles for.
 RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))

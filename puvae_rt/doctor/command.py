@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from puvae_rt.diagnosis.checks import diagnose
-from puvae_rt.diagnosis.report import Report
+from puvae_rt.doctor.checks import diagnose
+from puvae_rt.doctor.report import Report
 
 MARKS = {True: "ok", False: "missing", None: "-"}
 

@@ -1,4 +1,4 @@
-"""Robust accuracy under attacks that know the defence, over a range of epsilon: results/adaptive.json."""
+"""Robust accuracy under attacks that know the defense, over a range of epsilon: results/adaptive.json."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from puvae_rt.attacks.adaptive import (
+    Objective,
+    Pgd,
+    PuvaePipeline,
+    pgd,
+    through_choice,
+    through_classification,
+    through_identity,
+)
+from puvae_rt.attacks.radii import check_epsilon, radii_of
+from puvae_rt.attacks.toolbox import AUTO_STEPS, SQUARE_QUERIES, auto_attack_rand, square
+from puvae_rt.attacks.white_box import Model
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset
+from puvae_rt.defenses.magnet import MagNet
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import (
-    ADAPTIVE_DEFENCES,
+    ADAPTIVE_DEFENSES,
     AUTO_RAND,
     BPDA,
     CHOICE,
@@ -29,22 +42,9 @@ from puvae_rt.evaluation.cells import (
 from puvae_rt.evaluation.models import SIGMA_EPS, Folder, System, build
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, Row, accuracy_fields, keep
 from puvae_rt.evaluation.run import IDENTITY, Note, Options
-from puvae_rt.robustness.adaptive import (
-    Objective,
-    Pgd,
-    PuvaePipeline,
-    pgd,
-    through_choice,
-    through_classification,
-    through_identity,
-)
-from puvae_rt.robustness.attacks import Model
-from puvae_rt.robustness.defences.magnet import MagNet
-from puvae_rt.robustness.radii import check_epsilon, radii_of
-from puvae_rt.robustness.toolbox import AUTO_STEPS, SQUARE_QUERIES, auto_attack_rand, square
 
 EPSILON_SHARES = (1 / 6, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3)  # of the paper's radius
-SAMPLES = 10  # gradients averaged for a defence that draws noise (EOT)
+SAMPLES = 10  # gradients averaged for a defense that draws noise (EOT)
 CHUNK = 50  # images attacked together
 
 
@@ -77,7 +77,7 @@ def default_epsilons(contract: ImageContract) -> list[float]:
 def evaluate_adaptive(
     dataset: Dataset,
     classifiers: Sequence[str],
-    defences: Sequence[str],
+    defenses: Sequence[str],
     attacks: Sequence[str],
     epsilons: Sequence[float],
     options: Options,
@@ -85,12 +85,12 @@ def evaluate_adaptive(
     effort: Effort = Effort(),
 ) -> list[Row]:
     """Measures what is not measured yet. Raises ContractError, CheckpointError, ResultsError."""
-    if unknown := sorted(set(defences) - set(ADAPTIVE_DEFENCES)):
-        raise ContractError(f"defence {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENCES)}")
+    if unknown := sorted(set(defenses) - set(ADAPTIVE_DEFENSES)):
+        raise ContractError(f"defense {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENSES)}")
     for epsilon in epsilons:
         check_epsilon(epsilon)
     folder, rows = options.folder(dataset.name), []
-    for classifier, defense in product(classifiers, defences):
+    for classifier, defense in product(classifiers, defenses):
         system = build(folder, defense, classifier, options.seed, options.search, refine=0)
         target = target_of(folder, system, defense)
         for epsilon in epsilons:
@@ -168,7 +168,7 @@ def _attack(
 
 def target_of(folder: Folder, system: System, defense: str) -> Target:
     """The differentiable form of a defended classifier."""
-    defence, classifier = system.defended.defence, system.defended.classifier
+    defense, classifier = system.defended.defense, system.defended.classifier
     if defense in (PUVAE_PAPER, PUVAE_OURS):
         model, score, _ = folder.puvae(defense)
         pipeline = PuvaePipeline(model, classifier, score, SIGMA_EPS[defense])
@@ -178,12 +178,12 @@ def target_of(folder: Folder, system: System, defense: str) -> Target:
             CHOICE: through_choice(pipeline),
         }
         return Target(pipeline, objectives, SAMPLES if SIGMA_EPS[defense] else 1)
-    if isinstance(defence, MagNet):
-        reformer = defence.reformer
+    if isinstance(defense, MagNet):
+        reformer = defense.reformer
 
         def reformed(x: Tensor) -> Tensor:
             return classifier(reformer(x))
 
-        bpda = through_identity(defence.purify, classifier)
+        bpda = through_identity(defense.purify, classifier)
         return Target(reformed, {PGD_EOT: through_classification(reformed), BPDA: bpda})
     return Target(classifier, {PGD_EOT: through_classification(classifier)})

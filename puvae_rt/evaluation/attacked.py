@@ -1,4 +1,4 @@
-"""Attacked test images, made once for each classifier and attack, so that every defence sees the same.
+"""Attacked test images, made once for each classifier and attack, so that every defense sees the same.
 
 They are made and stored in chunks: a run that is killed in the middle of an attack goes on behind the last chunk,
 and the first n images are the same whatever n was asked for.
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from puvae_rt.attacks.white_box import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm, random_targets
 from puvae_rt.data import Split
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
-from puvae_rt.robustness.attacks import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm, random_targets
 
 CHUNK = 100  # images attacked together
 FOLDER = "attacked"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.command import run_command
+from puvae_rt.cli.command import run_command
 from puvae_rt.data import KNOWN
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, PUVAE_PAPER

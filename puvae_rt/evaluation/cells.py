@@ -6,26 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from puvae_rt.attacks.radii import check_epsilon, radii_of
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.models.spec import ARCHITECTURES
-from puvae_rt.robustness.radii import check_epsilon, radii_of
 
-NONE = "none"  # no attack, or no defence
+NONE = "none"  # no attack, or no defense
 FGSM, IFGSM, RAND_FGSM, CW = "fgsm", "ifgsm", "rand_fgsm", "cw"
 ATTACKS = (NONE, FGSM, IFGSM, RAND_FGSM, CW)
 ADV_TRAINING, MAGNET, DEFENSE_GAN = "adv_training", "magnet", "defense_gan"
 PUVAE_PAPER, PUVAE_OURS = "puvae_paper", "puvae_ours"
-DEFENCES = (NONE, ADV_TRAINING, MAGNET, DEFENSE_GAN, PUVAE_PAPER, PUVAE_OURS)
+DEFENSES = (NONE, ADV_TRAINING, MAGNET, DEFENSE_GAN, PUVAE_PAPER, PUVAE_OURS)
 
-# Attacks that know the defence, and who can be asked often enough for them (Defense-GAN takes seconds a query).
+# Attacks that know the defense, and who can be asked often enough for them (Defense-GAN takes seconds a query).
 PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE = "pgd_eot", "bpda", "choice", "auto_rand", "square"
 ADAPTIVE_ATTACKS = (PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE)
 WORST = "worst"  # an image counts when it stands against every adaptive attack that was run
-ADAPTIVE_DEFENCES = (NONE, ADV_TRAINING, MAGNET, PUVAE_PAPER, PUVAE_OURS)
+ADAPTIVE_DEFENSES = (NONE, ADV_TRAINING, MAGNET, PUVAE_PAPER, PUVAE_OURS)
 # What is timed: PuVAE as the deployed engine, and with the anytime refinement behind it.
 DEPLOYED, REFINED = "puvae_deployed", "puvae_refined"
-BUDGET_DEFENCES = (MAGNET, DEFENSE_GAN, DEPLOYED, REFINED)
+BUDGET_DEFENSES = (MAGNET, DEFENSE_GAN, DEPLOYED, REFINED)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cell:
         for value, allowed in (
             (self.classifier, tuple(ARCHITECTURES)),
             (self.attack, ATTACKS),
-            (self.defense, DEFENCES),
+            (self.defense, DEFENSES),
         ):
             if value not in allowed:
                 raise ContractError(f"got {value!r}, expected one of {', '.join(allowed)}")
@@ -59,7 +59,7 @@ def grid(
     classifiers: Sequence[str],
     attacks: Sequence[str],
     targeted: Sequence[bool],
-    defences: Sequence[str],
+    defenses: Sequence[str],
     epsilon: float | None = None,
 ) -> Iterator[Cell]:
     """Every combination, cells of one attack side by side; `epsilon` None is the paper's for these images."""
@@ -68,7 +68,7 @@ def grid(
     bound = epsilon if epsilon is not None else radii_of(contract).epsilon
     for classifier, attack in product(classifiers, attacks):
         for aimed in (False,) if attack == NONE else targeted:
-            for defense in defences:
+            for defense in defenses:
                 yield Cell(dataset, classifier, attack, aimed, epsilon_of(attack, bound), defense)
 
 

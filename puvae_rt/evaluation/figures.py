@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.evaluation.cells import DEFENCES, NONE, WORST
+from puvae_rt.evaluation.cells import DEFENSES, NONE, WORST
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, SIGMA_FILE, Row, read_rows
 from puvae_rt.evaluation.tables import NAMES, attack_name
 
@@ -79,7 +79,7 @@ def draw_adaptive(rows: Sequence[Row], clean: Sequence[Row]) -> Any:
             if defense in undisturbed:
                 points.insert(0, (0.0, undisturbed[defense]))
             label, style = (NAMES[defense], "-") if attack == WORST else (None, ":")
-            colour = f"C{DEFENCES.index(defense)}"
+            colour = f"C{DEFENSES.index(defense)}"
             measured = zip(*((e, 100 * a) for e, a in points), strict=True)
             panel.plot(*measured, style, marker="o", markersize=3, color=colour, label=label)
         panel.set(xlabel="epsilon", ylabel="robust accuracy, %", ylim=(0, 101), title=f"{dataset} {classifier}")

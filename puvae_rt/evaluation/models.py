@@ -13,18 +13,18 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from puvae_rt.attacks.radii import radii_of
 from puvae_rt.contract import Score
+from puvae_rt.defenses.defense_gan import DefenseGan, Search
+from puvae_rt.defenses.magnet import MagNet
+from puvae_rt.defenses.protocol import Defense, Defended, NoDefense
+from puvae_rt.defenses.puvae import Puvae, RefinedPuvae, Refinement
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.attacked import Victim
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.robustness.defences.defense_gan import DefenseGan, Search
-from puvae_rt.robustness.defences.magnet import MagNet
-from puvae_rt.robustness.defences.protocol import Defence, Defended, NoDefence
-from puvae_rt.robustness.defences.puvae import Puvae, RefinedPuvae, Refinement
-from puvae_rt.robustness.radii import radii_of
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.training.artefacts import LOW_RANK, dense, load_classifier, load_generator, load_puvae, load_reformer
 from puvae_rt.training.loop import channels_last
@@ -86,17 +86,17 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
     `search` is for Defense-GAN; `refine` steps of the anytime refinement follow PuVAE (ours), 0 is feed-forward.
     """
 
-    def system(defence: Defence, artefacts: tuple[str, ...] = (), settings: Mapping[str, Any] = {}) -> System:
+    def system(defense: Defense, artefacts: tuple[str, ...] = (), settings: Mapping[str, Any] = {}) -> System:
         names = (f"classifier_{architecture.lower()}", *artefacts)
-        defended = Defended(defence, folder.classifier(architecture))
+        defended = Defended(defense, folder.classifier(architecture))
         return System(defended, {name: folder.digest(name) for name in names}, dict(settings))
 
     if defense == NONE:
-        return system(NoDefence())
+        return system(NoDefense())
     if defense == ADV_TRAINING:
         name = f"{ADV_TRAINING}_{architecture.lower()}"
         model, meta = load_classifier(folder.weights(name))
-        return System(Defended(NoDefence(), model), {name: folder.digest(name)}, _history(meta))
+        return System(Defended(NoDefense(), model), {name: folder.digest(name)}, _history(meta))
     if defense == MAGNET:
         reformer, meta = load_reformer(folder.weights(MAGNET))
         return system(MagNet(reformer), (MAGNET,), _history(meta))
@@ -109,7 +109,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
     settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
     if refine and defense == PUVAE_OURS:
         refinement = Refinement(steps=refine, tau=radii_of(model.contract).epsilon)
-        purifier: Defence = RefinedPuvae(model, score, refinement)
+        purifier: Defense = RefinedPuvae(model, score, refinement)
         settings |= {"refinement": vars(refinement)}
     else:
         purifier = Puvae(model, score, sigma, seed)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from puvae_rt.attacks.radii import radii_of
 from puvae_rt.data import Dataset
+from puvae_rt.defenses.defense_gan import Search
 from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
 from puvae_rt.evaluation.models import Folder, System, build
 from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, keep
-from puvae_rt.robustness.defences.defense_gan import Search
-from puvae_rt.robustness.radii import radii_of
 
 IDENTITY = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
 Note = Callable[[str], None]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from puvae_rt.data import Dataset
+from puvae_rt.defenses.protocol import classify
+from puvae_rt.defenses.puvae import Puvae
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import Cell
 from puvae_rt.evaluation.results import SIGMA_FILE, Row, accuracy_fields, keep
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
-from puvae_rt.robustness.defences.protocol import classify
-from puvae_rt.robustness.defences.puvae import Puvae
 
 SIGMAS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # the paper's
 PICTURES = 8  # purified images stored with each row

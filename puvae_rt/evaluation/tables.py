@@ -7,13 +7,14 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from puvae_rt.attacks.radii import COLOUR, GRAY
 from puvae_rt.evaluation import paper
 from puvae_rt.evaluation.cells import (
     ADAPTIVE_ATTACKS,
-    ADAPTIVE_DEFENCES,
+    ADAPTIVE_DEFENSES,
     ATTACKS,
-    BUDGET_DEFENCES,
-    DEFENCES,
+    BUDGET_DEFENSES,
+    DEFENSES,
     DEFENSE_GAN,
     DEPLOYED,
     NONE,
@@ -22,12 +23,11 @@ from puvae_rt.evaluation.cells import (
     epsilon_of,
 )
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, TIMING_FILE, Row, read_rows
-from puvae_rt.robustness.radii import COLOUR, GRAY
 
 NOT_RUN = "not run"
 BUDGETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # seconds for the whole mini-batch
 NAMES = {
-    NONE: "no defence",
+    NONE: "no defense",
     "adv_training": "adversarial training",
     "magnet": "MagNet",
     DEFENSE_GAN: "Defense-GAN",
@@ -72,8 +72,8 @@ def write_tables(results: Path) -> list[Path]:
 
 
 def accuracy_table(table: Table, rows: Sequence[Row]) -> str:
-    """Accuracy in %, with its 95% interval, for each attack (down) and defence (across)."""
-    head = ["classifier", "attack", *(NAMES[d] for d in DEFENCES), "paper's PuVAE"]
+    """Accuracy in %, with its 95% interval, for each attack (down) and defense (across)."""
+    head = ["classifier", "attack", *(NAMES[d] for d in DEFENSES), "paper's PuVAE"]
     body = []
     used = []
     for classifier in table.classifiers:
@@ -90,7 +90,7 @@ def accuracy_table(table: Table, rows: Sequence[Row]) -> str:
 
 def summary_table(table: Table, rows: Sequence[Row]) -> str:
     """The targeted half of `accuracy_table` without intervals, attacks that were measured only: for the README."""
-    head = ["classifier", "attack", *(NAMES[d] for d in DEFENCES), "paper's PuVAE"]
+    head = ["classifier", "attack", *(NAMES[d] for d in DEFENSES), "paper's PuVAE"]
     body = []
     for classifier, attack in product(table.classifiers, ATTACKS):
         cells = _cells(table, rows, classifier, attack, targeted=attack != NONE)
@@ -101,14 +101,14 @@ def summary_table(table: Table, rows: Sequence[Row]) -> str:
 
 
 def models_table(rows: Sequence[Row]) -> str:
-    """Without a defence and behind PuVAE (ours), targeted, for every dataset and classifier that was measured."""
+    """Without a defense and behind PuVAE (ours), targeted, for every dataset and classifier that was measured."""
     body = []
     for table in TABLES:
         for classifier in sorted({row["classifier"] for row in rows if row["dataset"] == table.dataset}):
             line = [table.title.split(": ")[-1], classifier]
             for attack in ATTACKS:
                 cells = _cells(table, rows, classifier, attack, targeted=attack != NONE)
-                pair = [cells[DEFENCES.index(defense)] for defense in (NONE, PUVAE_OURS)]
+                pair = [cells[DEFENSES.index(defense)] for defense in (NONE, PUVAE_OURS)]
                 line.append(" → ".join(f"{100 * row['accuracy']:.1f}" if row else NOT_RUN for row in pair))
             body.append(line)
     head = ["dataset", "classifier", "clean", *ATTACKS[1:]]
@@ -132,25 +132,25 @@ def time_table(rows: Sequence[Row]) -> str:
 
 def budget_table(rows: Sequence[Row]) -> str:
     """Accuracy within a time budget for the whole mini-batch."""
-    head = ["dataset", "classifier", "attack", "defence", *(f"{b:g} s" for b in BUDGETS)]
+    head = ["dataset", "classifier", "attack", "defense", *(f"{b:g} s" for b in BUDGETS)]
     body = []
-    for row in sorted(rows, key=lambda r: BUDGET_DEFENCES.index(r["defense"])):
+    for row in sorted(rows, key=lambda r: BUDGET_DEFENSES.index(r["defense"])):
         within = [[p["accuracy"] for p in row["curve"] if p["seconds"] <= b] for b in BUDGETS]
         body.append(
             [row["dataset"], row["classifier"], attack_name(row["attack"], row["targeted"]), NAMES[row["defense"]]]
             + [f"{100 * reached[-1]:.1f}" if reached else "-" for reached in within]
         )
-    note = "A dash: no result yet. Seconds are for the whole mini-batch, all defences on the same clock."
+    note = "A dash: no result yet. Seconds are for the whole mini-batch, all defenses on the same clock."
     title = "### Table 6: accuracy (%) within a time budget"
     return "\n\n".join([title, _markdown(head, body or [[NOT_RUN] * len(head)]), *_notes(rows), note]) + "\n"
 
 
 def adaptive_table(rows: Sequence[Row]) -> str:
-    """Robust accuracy under attacks that know the defence."""
-    head = ["dataset", "classifier", "defence", "epsilon", *ADAPTIVE_ATTACKS, WORST]
+    """Robust accuracy under attacks that know the defense."""
+    head = ["dataset", "classifier", "defense", "epsilon", *ADAPTIVE_ATTACKS, WORST]
     groups: dict[tuple[object, ...], dict[str, Row]] = {}
     for row in sorted(
-        rows, key=lambda r: (r["dataset"], r["classifier"], ADAPTIVE_DEFENCES.index(r["defense"]), r["epsilon"])
+        rows, key=lambda r: (r["dataset"], r["classifier"], ADAPTIVE_DEFENSES.index(r["defense"]), r["epsilon"])
     ):
         key = (row["dataset"], row["classifier"], NAMES[row["defense"]], f"{row['epsilon']:g}")
         groups.setdefault(key, {})[row["attack"]] = row
@@ -163,9 +163,9 @@ def adaptive_table(rows: Sequence[Row]) -> str:
 
 
 def _cells(table: Table, rows: Sequence[Row], classifier: str, attack: str, targeted: bool) -> list[Row | None]:
-    """One for each defence."""
+    """One for each defense."""
     key = (table.dataset, classifier, attack, targeted, epsilon_of(attack, table.epsilon))
-    return [_cell(rows, (*key, defense)) for defense in DEFENCES]
+    return [_cell(rows, (*key, defense)) for defense in DEFENSES]
 
 
 def _cell(rows: Sequence[Row], key: tuple[object, ...]) -> Row | None:
@@ -191,7 +191,7 @@ def attack_name(attack: str, targeted: bool) -> str:
 
 
 def _notes(rows: Iterable[Row]) -> list[str]:
-    """How each defence's numbers came about: images, settings, then the machines and the code of each."""
+    """How each defense's numbers came about: images, settings, then the machines and the code of each."""
     places: dict[str, dict[str, dict[str, None]]] = {}
     for row in rows:
         how = f"{NAMES[row['defense']]}: {row['n']} images, seed {row['seed']}, {_settings(row)}, {row['evidence']}"

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from puvae_rt.data import Dataset
+from puvae_rt.defenses.protocol import Anytime, Defense, classify
+from puvae_rt.defenses.puvae import DeployedPuvae
 from puvae_rt.errors import ContractError
-from puvae_rt.evaluation.cells import BUDGET_DEFENCES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
+from puvae_rt.evaluation.cells import BUDGET_DEFENSES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
 from puvae_rt.evaluation.models import build
 from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, keep
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
-from puvae_rt.robustness.defences.protocol import Anytime, Defence, classify
-from puvae_rt.robustness.defences.puvae import DeployedPuvae
 from puvae_rt.runtime.purifier import Purifier
 
 BATCH = 128  # the paper's mini-batch
@@ -42,7 +42,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
     system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
     with deployed.open() as engine:
         _check_engine(engine, dataset)
-        slow, fast = interleave(_anytime(system.defended.defence), DeployedPuvae(engine), images)
+        slow, fast = interleave(_anytime(system.defended.defense), DeployedPuvae(engine), images)
     common = {"dataset": dataset.name, "batch": len(images), "seed": options.seed}
     measured: tuple[tuple[str, list[float], Row, Row], ...] = (
         (DEFENSE_GAN, [slow], system.settings, system.weights),
@@ -60,7 +60,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
 
 
 def interleave(
-    slow: Anytime, fast: Defence, images: Tensor, clock: Clock = time.perf_counter
+    slow: Anytime, fast: Defense, images: Tensor, clock: Clock = time.perf_counter
 ) -> tuple[float, list[float]]:
     """Seconds of one whole run of `slow`, and of a run of `fast` after each of its steps; neither counts the other."""
     warm_up(slow, images)
@@ -74,66 +74,66 @@ def interleave(
     return total, runs
 
 
-def warm_up(defence: Defence, images: Tensor) -> None:
+def warm_up(defense: Defense, images: Tensor) -> None:
     """Threads, caches and memory are there from now on."""
-    next(results_over_time(defence, images[:1]))
+    next(results_over_time(defense, images[:1]))
 
 
 def budget_curves(
     cells: Sequence[Cell],
     dataset: Dataset,
     deployed: Deployed,
-    defences: Sequence[str],
+    defenses: Sequence[str],
     batch: int,
     options: Options,
     note: Note,
 ) -> list[Row]:
-    """Figure 5: accuracy on one mini-batch of attacked images against the seconds spent on it, for every defence."""
+    """Figure 5: accuracy on one mini-batch of attacked images against the seconds spent on it, for every defense."""
     n = min(batch, len(dataset.test))
     rows = []
     for cell in cells:
         images, labels = cell_images(cell, dataset, n, options)
         classifier = options.folder(dataset.name).classifier(cell.classifier)
-        for name in defences:
+        for name in defenses:
             with deployed.open() as engine:
                 _check_engine(engine, dataset)
-                defence, settings = _budget_defence(name, cell, engine, deployed, dataset, options)
+                defense, settings = _budget_defense(name, cell, engine, deployed, dataset, options)
                 wanted = vars(cell) | {"defense": name, "n": n, "seed": options.seed, "settings": settings}
-                measure = partial(_measure_curve, defence, images, labels, partial(classify, classifier))
+                measure = partial(_measure_curve, defense, images, labels, partial(classify, classifier))
                 row, _ = keep(options.results / BUDGET_FILE, wanted, IDENTITY, measure)
             rows.append(row)
             note(f"{label(cell)}, {name}: {100 * row['accuracy']:.1f}% after {row['seconds']:.3g} s for {n} images")
     return rows
 
 
-def _budget_defence(
+def _budget_defense(
     name: str, cell: Cell, engine: Purifier, deployed: Deployed, dataset: Dataset, options: Options
-) -> tuple[Defence, Row]:
+) -> tuple[Defense, Row]:
     if name == DEPLOYED:
         return DeployedPuvae(engine), {"source": deployed.source, "threads": deployed.threads}
-    if name not in BUDGET_DEFENCES:
-        raise ContractError(f"defence {name!r}: budgets are measured for {', '.join(BUDGET_DEFENCES)}")
+    if name not in BUDGET_DEFENSES:
+        raise ContractError(f"defense {name!r}: budgets are measured for {', '.join(BUDGET_DEFENSES)}")
     known, refine = (PUVAE_OURS, max(1, options.refine)) if name == REFINED else (name, 0)
     folder = options.folder(dataset.name)
     system = build(folder, known, cell.classifier, options.seed, options.search, refine)
-    return system.defended.defence, system.settings | {"weights": system.weights}
+    return system.defended.defense, system.settings | {"weights": system.weights}
 
 
-def _measure_curve(defence: Defence, images: Tensor, labels: Tensor, answer: Callable[[Tensor], Tensor]) -> Row:
+def _measure_curve(defense: Defense, images: Tensor, labels: Tensor, answer: Callable[[Tensor], Tensor]) -> Row:
     """The curve, and its last point as the row's own accuracy and seconds."""
-    warm_up(defence, images)
+    warm_up(defense, images)
     n = len(labels)
-    points = [(seconds, int((answer(best) == labels).sum())) for seconds, best in results_over_time(defence, images)]
+    points = [(seconds, int((answer(best) == labels).sum())) for seconds, best in results_over_time(defense, images)]
     seconds, hits = points[-1]
     curve = [{"seconds": s, "accuracy": h / n} for s, h in points]
     return accuracy_fields(hits, n) | {"seconds": seconds, "curve": curve}
 
 
 def results_over_time(
-    defence: Defence, images: Tensor, clock: Clock = time.perf_counter
+    defense: Defense, images: Tensor, clock: Clock = time.perf_counter
 ) -> Iterator[tuple[float, Tensor]]:
     """Seconds spent and the best result then; what the caller does in between does not count."""
-    steps = defence.anytime(images) if isinstance(defence, Anytime) else iter(map(defence.purify, (images,)))
+    steps = defense.anytime(images) if isinstance(defense, Anytime) else iter(map(defense.purify, (images,)))
     spent, start = 0.0, clock()
     for best in steps:
         spent += clock() - start
@@ -141,10 +141,10 @@ def results_over_time(
         start = clock()
 
 
-def _anytime(defence: Defence) -> Anytime:
-    if not isinstance(defence, Anytime):
-        raise ContractError(f"{type(defence).__name__}: expected an anytime defence")
-    return defence
+def _anytime(defense: Defense) -> Anytime:
+    if not isinstance(defense, Anytime):
+        raise ContractError(f"{type(defense).__name__}: expected an anytime defense")
+    return defense
 
 
 def _check_engine(engine: Purifier, dataset: Dataset) -> None:

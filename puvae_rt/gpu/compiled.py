@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from puvae_rt.runtime.device import Stream
+from puvae_rt.device import Stream
 from puvae_rt.runtime.manifest import TensorSpec
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.errors import InputError
 from puvae_rt.kernels.launch import FORMATS
-from puvae_rt.runtime.device.arrays import DeviceArray
-from puvae_rt.runtime.images import Bytes, Roi
+from puvae_rt.runtime.preprocess import Bytes, Roi
 
 NV12 = "nv12"
 MAX_COORDINATE = 1 << 30  # moved by a frame's side it is still an int32

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
+from puvae_rt.device import Device, open_device
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError, ContractError
-from puvae_rt.runtime import cache, machine, trt
-from puvae_rt.runtime.device import Device, open_device
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.gpu.compiled import CompiledEngine
-from puvae_rt.runtime.gpu.engine import GpuEngine
-from puvae_rt.runtime.gpu.stand_in import StandIn
+from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.gpu.compiled import CompiledEngine
+from puvae_rt.gpu.pipeline import GpuPipeline
+from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.gpu.stand_in import StandIn
+from puvae_rt.runtime import cache, machine
+from puvae_rt.runtime.bundle import CPU, Source
 from puvae_rt.runtime.manifest import Manifest
-from puvae_rt.runtime.pipeline import GpuPipeline
-from puvae_rt.runtime.source import CPU, Source
 
 logger = logging.getLogger(__name__)
 

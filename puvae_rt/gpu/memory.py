@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from puvae_rt.runtime.device import Device, Stream
+from puvae_rt.device import Device, Stream
 
 ALIGNMENT = 256  # of every array: what TensorRT asks of a tensor's address, more than our kernels' vector loads want
 

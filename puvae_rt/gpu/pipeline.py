@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE, ImageContract, Score
+from puvae_rt.device import Device
+from puvae_rt.device.arrays import DeviceArray, take
 from puvae_rt.errors import ClosedError, DeviceError, InputError
+from puvae_rt.gpu.compiled import CompiledEngine
+from puvae_rt.gpu.frames import Frame, Regions, checked_regions, device_frame, host_frame
+from puvae_rt.gpu.memory import ALIGNMENT, Layout, Mirror
+from puvae_rt.gpu.plan import Kernel, Plan, Plans, Step, Steps
+from puvae_rt.gpu.tensors import F32, FLAGS, I32, INDEX, check_signature, input_fields, output_fields
 from puvae_rt.kernels.launch import PreprocessArgs, SelectProjectionArgs, preprocess, select_projection
-from puvae_rt.runtime.device import Device
-from puvae_rt.runtime.device.arrays import DeviceArray, take
-from puvae_rt.runtime.gpu.buffers import ALIGNMENT, Layout, Mirror
-from puvae_rt.runtime.gpu.compiled import CompiledEngine
-from puvae_rt.runtime.gpu.frames import Frame, Regions, checked_regions, device_frame, host_frame
-from puvae_rt.runtime.gpu.plan import Kernel, Plan, Plans, Step, Steps
-from puvae_rt.runtime.gpu.tensors import F32, FLAGS, I32, INDEX, check_signature, input_fields, output_fields
-from puvae_rt.runtime.images import Bytes, Roi
+from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import NO_LABEL, Floats, Ints, Purified
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class GpuPipeline:
 
         Arguments and errors are those of `Purifier.load` for a GPU target; `graphs` as below.
         """
-        from puvae_rt.runtime.gpu.loading import prepare  # which needs this module
-        from puvae_rt.runtime.source import resolve
+        from puvae_rt.gpu.loading import prepare  # which needs this module
+        from puvae_rt.runtime.bundle import resolve
 
         make, free = prepare(resolve(source, target, classifier), device)
         try:

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from puvae_rt.device import Device, Graph, Module, Stream
 from puvae_rt.errors import DeviceError
 from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device import Device, Graph, Module, Stream
 
 logger = logging.getLogger(__name__)
 

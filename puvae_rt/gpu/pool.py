@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from puvae_rt.errors import ClosedError
-from puvae_rt.runtime.images import Bytes, Roi
-from puvae_rt.runtime.pipeline import GpuPipeline, Outcome
+from puvae_rt.gpu.pipeline import GpuPipeline, Outcome
+from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
 
 

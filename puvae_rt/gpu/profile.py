@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from puvae_rt.runtime.gpu.plan import Plan
-from puvae_rt.runtime.pipeline import CLASSIFIER, DOWNLOAD, ENGINE, UPLOAD, GpuPipeline
+from puvae_rt.gpu.pipeline import CLASSIFIER, DOWNLOAD, ENGINE, UPLOAD, GpuPipeline
+from puvae_rt.gpu.plan import Plan
 from puvae_rt.runtime.results import Floats
 
 WARM_UP = 20  # calls before the first that counts: clocks rise, and the graph is captured

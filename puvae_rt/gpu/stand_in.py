@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from puvae_rt.device import Stream
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.status import failure
 from puvae_rt.errors import BundleError
-from puvae_rt.runtime.device import Stream
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.device.status import failure
-from puvae_rt.runtime.gpu.buffers import ALIGNMENT
-from puvae_rt.runtime.gpu.compiled import Signature
+from puvae_rt.gpu.compiled import Signature
+from puvae_rt.gpu.memory import ALIGNMENT
+from puvae_rt.runtime.cpu import open_session
 from puvae_rt.runtime.manifest import TensorSpec
-from puvae_rt.runtime.ort import open_session
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 

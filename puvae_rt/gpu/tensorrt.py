@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from puvae_rt.device import Properties, Stream
 from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
-from puvae_rt.runtime.device import Properties, Stream
-from puvae_rt.runtime.gpu.compiled import Signature
+from puvae_rt.gpu.compiled import Signature
 from puvae_rt.runtime.manifest import Manifest, TensorSpec
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import numpy as np
 
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE, ImageContract, Score
 from puvae_rt.errors import BundleError
+from puvae_rt.gpu.compiled import CompiledEngine
+from puvae_rt.gpu.memory import Field
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.gpu.buffers import Field
-from puvae_rt.runtime.gpu.compiled import CompiledEngine
 from puvae_rt.runtime.manifest import TensorSpec
 
 INDEX, FLAGS = "index", "flags"

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from puvae_rt.command import run_command
+from puvae_rt.cli.command import run_command
 from puvae_rt.errors import BuildError, ContractError, DataError, TargetUnavailableError
 from puvae_rt.kernels.binary import ARCHITECTURES, SOURCE, source_digest
 from puvae_rt.kernels.launch import ENTRIES, Launch, preprocess, select_projection

@@ -12,14 +12,14 @@ import puvae_rt
 from puvae_rt.contract import ENGINE_ONNX_FILE
 from puvae_rt.errors import BundleError, ContractError
 from puvae_rt.runtime import cache, machine
-from puvae_rt.runtime.images import Bytes, Roi
-from puvae_rt.runtime.ort import OrtEngine, open_session
+from puvae_rt.runtime.bundle import CPU, Source
+from puvae_rt.runtime.cpu import OrtEngine, open_session
+from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
-from puvae_rt.runtime.source import CPU, Source
 
 if TYPE_CHECKING:
-    from puvae_rt.runtime.device import Device
-    from puvae_rt.runtime.pipeline import Outcome
+    from puvae_rt.device import Device
+    from puvae_rt.gpu.pipeline import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def open_engine(source: Source, threads: int, device: str | Device | None = None
                 f"device {device!r} with target 'cpu': leave it out, or load target='rtx' or 'tensorrt'"
             )
         return _cpu_engine(source, threads)
-    from puvae_rt.runtime.gpu.loading import open_gpu_engine  # a CPU user needs none of it
+    from puvae_rt.gpu.loading import open_gpu_engine  # a CPU user needs none of it
 
     return open_gpu_engine(source, device, threads)
 

@@ -13,15 +13,15 @@ import numpy as np
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ClosedError, InputError
 from puvae_rt.models.spec import LATENT
+from puvae_rt.runtime.bundle import Source, resolve
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
-from puvae_rt.runtime.images import Roi, as_batch, as_input, checked_frame
 from puvae_rt.runtime.machine import thread_count
-from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, checked_frame
 from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
-from puvae_rt.runtime.source import Source, resolve
 
 if TYPE_CHECKING:
-    from puvae_rt.runtime.device import Device
+    from puvae_rt.device import Device
 
 
 class Purifier:

@@ -1,4 +1,4 @@
-"""The trainings of the defences that PuVAE is compared with; each resumes, and is skipped once done."""
+"""The trainings of the defenses that PuVAE is compared with; each resumes, and is skipped once done."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from puvae_rt.attacks.radii import check_epsilon, radii_of
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.magnet import reformer
-from puvae_rt.robustness.radii import check_epsilon, radii_of
 from puvae_rt.training.artefacts import (
     GENERATOR,
     REFORMER,

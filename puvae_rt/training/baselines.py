@@ -1,4 +1,4 @@
-"""Training tasks of the defences that PuVAE is compared with."""
+"""Training tasks of the defenses that PuVAE is compared with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from puvae_rt.attacks.white_box import Model, fgsm
 from puvae_rt.contract import ImageContract
 from puvae_rt.models.gan import LATENT, Critic, Generator
 from puvae_rt.models.magnet import reformer_of
-from puvae_rt.robustness.attacks import Model, fgsm
 from puvae_rt.training.loop import Metrics
 
 PENALTY = 10.0  # weight of the gradient penalty

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from puvae_rt.attacks.constants import EPSILON
+from puvae_rt.attacks.radii import radii_of
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset
 from puvae_rt.errors import ContractError
-from puvae_rt.robustness.constants import EPSILON
-from puvae_rt.robustness.radii import radii_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from puvae_rt.command import add_dataset, run_command
+from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError

@@ -8,11 +8,11 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from puvae_rt.attacks.radii import radii_of
+from puvae_rt.attacks.white_box import Model, fgsm, ifgsm, random_targets
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, Split
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.robustness.attacks import Model, fgsm, ifgsm, random_targets
-from puvae_rt.robustness.radii import radii_of
 from puvae_rt.training.losses import dead_zone_sse
 from puvae_rt.training.recipes import attack_scale
 

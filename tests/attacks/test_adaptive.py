@@ -1,4 +1,4 @@
-"""Attacks that know the defence: they stay in their ball, break what can be broken, and see through masks."""
+"""Attacks that know the defense: they stay in their ball, break what can be broken, and see through masks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from puvae_rt.contract import ImageContract, Score
-from puvae_rt.errors import ContractError, TargetUnavailableError
-from puvae_rt.models.puvae import PuVAE
-from puvae_rt.models.spec import Ranks
-from puvae_rt.robustness import toolbox
-from puvae_rt.robustness.adaptive import (
+from puvae_rt.attacks import toolbox
+from puvae_rt.attacks.adaptive import (
     Pgd,
     PuvaePipeline,
     pgd,
@@ -22,9 +18,13 @@ from puvae_rt.robustness.adaptive import (
     through_classification,
     through_identity,
 )
-from puvae_rt.robustness.attacks import fgsm
-from puvae_rt.robustness.toolbox import auto_attack_rand, square
-from tests.robustness.toy import CLASSES, toy
+from puvae_rt.attacks.toolbox import auto_attack_rand, square
+from puvae_rt.attacks.white_box import fgsm
+from puvae_rt.contract import ImageContract, Score
+from puvae_rt.errors import ContractError, TargetUnavailableError
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.spec import Ranks
+from tests.attacks.toy import CLASSES, toy
 from tests.tolerances import PIXEL_ATOL
 
 QUICK = Pgd(steps=10, restarts=1)
@@ -36,7 +36,7 @@ def judge(x: Tensor) -> Tensor:
 
 
 def quantised(x: Tensor) -> Tensor:
-    """A defence whose gradient is zero almost everywhere."""
+    """A defense whose gradient is zero almost everywhere."""
     return (8 * x).round() / 8
 
 
@@ -62,7 +62,7 @@ def test_pgd_is_at_least_as_strong_as_fgsm_and_breaks_everything_far_out() -> No
     assert rates[0.2] == 0
 
 
-def test_bpda_sees_through_a_defence_without_gradients() -> None:
+def test_bpda_sees_through_a_defense_without_gradients() -> None:
     blind = attack(through_classification(lambda x: toy().classifier(quantised(x))), 0.2)
     seeing = attack(through_identity(quantised, toy().classifier), 0.2)
     assert standing(blind) > 0.9
@@ -76,7 +76,7 @@ def test_square_sees_through_it_without_any_gradient() -> None:
     assert standing(attacked) < 0.5 < standing(x)
 
 
-def test_auto_attack_breaks_a_randomised_defence() -> None:
+def test_auto_attack_breaks_a_randomised_defense() -> None:
     x, y = toy().images[:COUNT], toy().labels[:COUNT]
 
     def noisy(images: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def test_the_attack_on_the_choice_lowers_the_margin_by_which_the_true_class_wins
 
 def test_averaging_over_the_noise_steadies_the_gradient() -> None:
     """EOT: the mean of 8 gradients varies less between draws than one."""
-    from puvae_rt.robustness.adaptive import _mean_gradient
+    from puvae_rt.attacks.adaptive import _mean_gradient
 
     x, y = toy().images[:2], toy().labels[:2]
     objective = through_classification(pipeline(1.0))

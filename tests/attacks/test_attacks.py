@@ -13,9 +13,9 @@ from art.attacks.evasion import BasicIterativeMethod, CarliniL2Method, FastGradi
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from puvae_rt.robustness import attacks
-from puvae_rt.robustness.constants import ALPHA, IFGSM_STEP_SHARE, IFGSM_STEPS
-from tests.robustness.toy import CLASSES, SHAPE, toy
+from puvae_rt.attacks import white_box as attacks
+from puvae_rt.attacks.constants import ALPHA, IFGSM_STEP_SHARE, IFGSM_STEPS
+from tests.attacks.toy import CLASSES, SHAPE, toy
 from tests.tolerances import ATTACK_SUCCESS, PIXEL_ATOL
 
 EPSILONS = (0.08, 0.09)  # where the attacks succeed on some images and fail on others

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from puvae_rt.attacks.constants import EPSILON
+from puvae_rt.attacks.onnx_attack import ATTACKS, OnnxGradient, fgsm, ifgsm
+from puvae_rt.attacks.onnx_gradient import gradient_model, read_onnx
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError, InputError
-from puvae_rt.robustness.constants import EPSILON
-from puvae_rt.robustness.onnx_attack import ATTACKS, OnnxGradient, fgsm, ifgsm
-from puvae_rt.robustness.onnx_gradient import gradient_model, read_onnx
-from tests.robustness.onnx_classifiers import OnnxChain, from_torch
+from tests.attacks.onnx_classifiers import OnnxChain, from_torch
 from tests.tolerances import GRADIENT_FINITE_DIFFERENCE, GRADIENT_RELATIVE
 
 
@@ -83,8 +83,8 @@ def test_weights_in_half_precision_give_the_gradient_of_the_rounded_ones(tmp_pat
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_attacks_equal_the_torch_ones(attack: str, targeted: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from puvae_rt.attacks import white_box as attacks
     from puvae_rt.models.classifiers import classifier
-    from puvae_rt.robustness import attacks
 
     torch.manual_seed(1)
     layers = classifier("B", ImageContract(1, 28, 28), 10).eval()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from puvae_rt import bench
-from puvae_rt.benchmark import measure as measuring
-from puvae_rt.benchmark.measure import LEAST_RUNS, SLICES, Subject, measure
+from puvae_rt.bench import command as bench
+from puvae_rt.bench import measure as measuring
+from puvae_rt.bench.measure import LEAST_RUNS, SLICES, Subject, measure
 from puvae_rt.errors import BenchmarkError, UnknownModelError
 from tests.runtime import toy
 
@@ -122,7 +122,7 @@ def test_bad_options(arguments: list[str]) -> None:
 
 def test_images_have_the_models_shape(tmp_path: Path) -> None:
     from puvae_rt import Purifier
-    from puvae_rt.benchmark.worker import images, run
+    from puvae_rt.bench.worker import images, run
 
     with Purifier.load(toy.save_bundle(tmp_path / "color", toy.COLOR), threads=1) as purifier:
         assert images(purifier, 5).shape == (5, 3, 32, 32) and images(purifier, 5).dtype == np.float32

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from puvae_rt.benchmark.compare import TOLERANCE, compare, table
-from puvae_rt.benchmark.results import Bench, Result, read_bench, this_machine
-from puvae_rt.benchmark.results import table as results_table
+from puvae_rt.bench.compare import TOLERANCE, compare, table
+from puvae_rt.bench.results import Bench, Result, read_bench, this_machine
+from puvae_rt.bench.results import table as results_table
 from puvae_rt.errors import BenchmarkError
 
 RESULT = Result(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from puvae_rt import bench
-from puvae_rt.benchmark import gpu_model
-from puvae_rt.benchmark.gpus import GPUS
+from puvae_rt.bench import command as bench
+from puvae_rt.bench import gpu_model
+from puvae_rt.bench.gpus import GPUS
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime.manifest import Layer, Manifest
-from tests.runtime.gpu.bundles import save_gpu_bundle
+from tests.gpu.bundles import save_gpu_bundle
 
 LAYERS = (
     Layer("heavy", "gemm", "fp16", ("image",), ("h",), macs=10**9, tensor_bytes=10**4, weight_bytes=10**6),

@@ -6,7 +6,7 @@ import ast
 import json
 from pathlib import Path
 
-from tests.runtime.device import fake_pycuda
+from tests.device import fake_pycuda
 
 ROOT = Path(__file__).parents[2]
 NAMES = set(json.loads(Path(__file__).with_name("pycuda.json").read_text()))

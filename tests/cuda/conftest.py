@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from puvae_rt.diagnosis.checks import diagnose
-from puvae_rt.diagnosis.report import Report
+from puvae_rt.doctor.checks import diagnose
+from puvae_rt.doctor.report import Report
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 from export import build, verify
 from export.kernel_check import check_kernels
 from puvae_rt import Purifier
+from puvae_rt.device import open_device
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.runtime.device import open_device
 from tests import tolerances
 
 pytestmark = pytest.mark.gpu
@@ -74,8 +74,8 @@ def test_torch_tensors_go_in_and_out_without_a_copy(bundle: Path, images: np.nda
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
-    from puvae_rt.runtime.gpu.loading import open_gpu_engine
-    from puvae_rt.runtime.source import resolve
+    from puvae_rt.gpu.loading import open_gpu_engine
+    from puvae_rt.runtime.bundle import resolve
 
     with open_device() as device:
         engine = open_gpu_engine(resolve(bundle, None, True), device, threads=1)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from puvae_rt.contract import ImageContract
+from puvae_rt.defenses import defense_gan
+from puvae_rt.defenses.defense_gan import DefenseGan, Search
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Critic, Generator
-from puvae_rt.robustness.defences import defense_gan
-from puvae_rt.robustness.defences.defense_gan import DefenseGan, Search
 from tests.tolerances import EXACT_ATOL
 
 SHAPES = [pytest.param(ImageContract(1, 28, 28), id="mnist"), pytest.param(ImageContract(3, 32, 32), id="cifar10")]
@@ -61,17 +61,17 @@ def test_a_generated_image_is_found_again() -> None:
 def test_an_image_does_not_depend_on_its_neighbours_restarts() -> None:
     """Errors are summed, not averaged, over the batch: every code descends as if alone."""
     images = torch.rand(2, *GRAY.shape, generator=torch.Generator().manual_seed(1))
-    defence = DefenseGan(generator(), Search(steps=5, restarts=2))
-    together, alone = defence.purify(images), defence.purify(images[:1])
+    defense = DefenseGan(generator(), Search(steps=5, restarts=2))
+    together, alone = defense.purify(images), defense.purify(images[:1])
     torch.testing.assert_close(together[:1], alone, atol=EXACT_ATOL, rtol=0)
 
 
 def test_codes_that_no_longer_descend_at_once_lead_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(3, *GRAY.shape, generator=torch.Generator().manual_seed(1))
-    defence = DefenseGan(generator(), Search(steps=5, restarts=2))
-    together = defence.purify(images)
+    defense = DefenseGan(generator(), Search(steps=5, restarts=2))
+    together = defense.purify(images)
     monkeypatch.setattr(defense_gan, "MAX_CODES", 4)
-    torch.testing.assert_close(defence.purify(images), together, atol=EXACT_ATOL, rtol=0)
+    torch.testing.assert_close(defense.purify(images), together, atol=EXACT_ATOL, rtol=0)
 
 
 def test_the_restarts_winner_is_the_closest_one() -> None:

@@ -1,4 +1,4 @@
-"""PuVAE as a defence: the choice, the sampling noise, the refinement, the engine."""
+"""PuVAE as a defense: the choice, the sampling noise, the refinement, the engine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from puvae_rt import Purifier
 from puvae_rt.contract import ImageContract, Score
+from puvae_rt.defenses import puvae as defense
+from puvae_rt.defenses.magnet import MagNet
+from puvae_rt.defenses.puvae import DeployedPuvae, Puvae, RefinedPuvae, Refinement
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks
-from puvae_rt.robustness.defences import puvae as defence
-from puvae_rt.robustness.defences.magnet import MagNet
-from puvae_rt.robustness.defences.puvae import DeployedPuvae, Puvae, RefinedPuvae, Refinement
 from tests.runtime import toy
 from tests.tolerances import EXACT_ATOL, TOY_GRAPH
 
@@ -126,7 +126,7 @@ def test_differences_within_the_dead_zone_do_not_move_the_codes() -> None:
 
 def test_batches_are_cut_and_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [d.purify(images(5)) for d in (Puvae(model(), Score()), RefinedPuvae(model(), Score()))]
-    monkeypatch.setattr(defence, "CHUNK", 2)
+    monkeypatch.setattr(defense, "CHUNK", 2)
     for expected, d in zip(whole, (Puvae(model(), Score()), RefinedPuvae(model(), Score())), strict=True):
         torch.testing.assert_close(d.purify(images(5)), expected, atol=EXACT_ATOL, rtol=0)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from puvae_rt.device import Device, open_device, pycuda
+from puvae_rt.device import cuda as cuda_python
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import PuvaeError
-from puvae_rt.runtime.device import Device, cuda_python, open_device, pycuda
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from tests.runtime.device.driver import FakeDriver
-from tests.runtime.device.fake_pycuda import FakePycuda
+from tests.device.driver import FakeDriver
+from tests.device.fake_pycuda import FakePycuda
 
 Opener = Callable[..., Device]
 

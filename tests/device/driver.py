@@ -16,11 +16,11 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from cuda.bindings import driver as real
 
+from puvae_rt.device import HostKind
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.emulated.objects import KernelNode
 from puvae_rt.errors import ClosedError, DeviceError
 from puvae_rt.kernels.launch import Launch, PreprocessArgs, SelectProjectionArgs
-from puvae_rt.runtime.device import HostKind
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.device.emulated.objects import KernelNode
 
 ARGUMENTS = {"select_projection": SelectProjectionArgs, "preprocess": PreprocessArgs}
 OK = real.CUresult.CUDA_SUCCESS

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from puvae_rt.device import HostKind
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import DeviceError
 from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device import HostKind
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from tests.runtime.device.driver import ARGUMENTS, ATTRIBUTES, get_args, get_type_hints
+from tests.device.driver import ARGUMENTS, ATTRIBUTES, get_args, get_type_hints
 
 # cuGetErrorString's texts.
 TEXTS = {

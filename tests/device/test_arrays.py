@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from puvae_rt.device.arrays import DeviceArray, take
+from puvae_rt.device.dlpack import from_capsule
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import InputError
-from puvae_rt.runtime.device.arrays import DeviceArray, take
-from puvae_rt.runtime.device.dlpack import from_capsule
-from puvae_rt.runtime.device.emulated import EmulatedDevice
 
 
 class Interface:

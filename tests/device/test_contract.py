@@ -8,11 +8,11 @@ import threading
 import numpy as np
 import pytest
 
+from puvae_rt.device import Device, HostKind, Memory, Stream
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import ClosedError, DeviceError
 from puvae_rt.kernels import SelectProjectionArgs, oracle, select_projection
-from puvae_rt.runtime.device import Device, HostKind, Memory, Stream
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from tests.runtime.device.conftest import cuda_over, pycuda_over
+from tests.device.conftest import cuda_over, pycuda_over
 from tests.tolerances import KERNEL_DISTANCE_RELATIVE
 
 N, K, D = 2, 4, 60

@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
+from puvae_rt.device import HostKind
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import ClosedError, DeviceError
 from puvae_rt.kernels import shim
 from puvae_rt.kernels.shim import KernelFaultError
-from puvae_rt.runtime.device import HostKind
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from tests.runtime.device.test_contract import Selection, downloaded
+from tests.device.test_contract import Selection, downloaded
 
 SEEDS = range(20)
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from puvae_rt import doctor
-from puvae_rt.diagnosis import checks
-from puvae_rt.diagnosis.board import board_checks
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.doctor import checks
+from puvae_rt.doctor import command as doctor
+from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import TargetUnavailableError
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from tests.runtime.device.conftest import cuda_over
+from tests.device.conftest import cuda_over
 
 
 def missing(*arguments: object) -> None:
@@ -135,7 +135,7 @@ def test_no_board_no_checks(tmp_path: Path) -> None:
 def test_the_runtime_and_the_builder_agree_on_tensorrt() -> None:
     """The runtime may not import export, so both name the libraries and what TensorRT-RTX serves."""
     from export.trt import COMPUTE_CAPABILITIES, LIBRARIES
-    from puvae_rt.runtime.trt import MODULES
+    from puvae_rt.gpu.tensorrt import MODULES
 
     assert tuple(f"{major}.{minor}" for major, minor in checks.RTX_CAPABILITIES) == COMPUTE_CAPABILITIES
     assert {target: library.module for target, library in LIBRARIES.items()} == MODULES

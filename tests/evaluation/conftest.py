@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from puvae_rt.data import Dataset
+from puvae_rt.defenses.defense_gan import Search
 from puvae_rt.evaluation.run import Options
-from puvae_rt.robustness.defences.defense_gan import Search
 from tests.evaluation import study
 
 

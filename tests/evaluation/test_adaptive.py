@@ -18,9 +18,9 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 QUICK = Effort(pgd_steps=3, restarts=1, apgd_steps=2, queries=5)
 
 
-def run(bars: Study, defences: list[str], attacks: list[str], epsilons: list[float]) -> list[dict[str, object]]:
+def run(bars: Study, defenses: list[str], attacks: list[str], epsilons: list[float]) -> list[dict[str, object]]:
     options = bars.options._replace(n=6)
-    return evaluate_adaptive(bars.dataset, ["A"], defences, attacks, epsilons, options, lambda _: None, QUICK)
+    return evaluate_adaptive(bars.dataset, ["A"], defenses, attacks, epsilons, options, lambda _: None, QUICK)
 
 
 def test_the_worst_of_all_attacks_is_counted_image_by_image(bars: Study) -> None:

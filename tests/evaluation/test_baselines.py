@@ -24,8 +24,8 @@ def keep(study: Study) -> list[str]:
 def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.from_numpy(bars.dataset.test.batch(slice(0, 4))[0])
     folder, search = bars.options.folder(bars.dataset.name), bars.options.search
-    defences = ("adv_training", "magnet", "defense_gan", "puvae_paper")
-    trained = {d: build(folder, d, "A", 0, search, 0).defended(images) for d in defences}
+    defenses = ("adv_training", "magnet", "defense_gan", "puvae_paper")
+    trained = {d: build(folder, d, "A", 0, search, 0).defended(images) for d in defenses}
     whole = {name: (bars.models / name).stat().st_size for name in KEPT}
     assert baselines.main([*keep(bars), "--json"]) == 0
     sizes = json.loads(capsys.readouterr().out)["bytes"]
@@ -33,10 +33,10 @@ def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: py
     for name, size in sizes.items():
         assert size < 0.6 * whole[name] or size < 5000, name  # a small file is mostly its header
         (bars.models / name).unlink()
-    for defence in defences:
-        system = build(folder, defence, "A", 0, search, 0)
+    for defense in defenses:
+        system = build(folder, defense, "A", 0, search, 0)
         assert {p.dtype for p in system.defended.classifier.parameters()} == {torch.float32}
-        torch.testing.assert_close(system.defended(images), trained[defence], rtol=0.02, atol=0.05)
+        torch.testing.assert_close(system.defended(images), trained[defense], rtol=0.02, atol=0.05)
 
 
 def test_no_baseline_is_an_error(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:

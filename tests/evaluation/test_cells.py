@@ -6,14 +6,14 @@ import pytest
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
-from puvae_rt.evaluation.cells import ATTACKS, DEFENCES, Cell, grid
+from puvae_rt.evaluation.cells import ATTACKS, DEFENSES, Cell, grid
 
 GRAY, COLOUR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 
 
 @pytest.mark.parametrize(("contract", "epsilon"), [(GRAY, 0.3), (COLOUR, 0.06)])
 def test_the_grid_has_the_papers_radii_and_aims_every_attack_both_ways(contract: ImageContract, epsilon: float) -> None:
-    cells = list(grid("mnist", contract, ["A", "B"], ATTACKS, (False, True), DEFENCES))
+    cells = list(grid("mnist", contract, ["A", "B"], ATTACKS, (False, True), DEFENSES))
     assert len(cells) == len(set(cells)) == 2 * (1 + 2 * 4) * 6
     radii = {cell.attack: cell.epsilon for cell in cells}
     assert radii == {"none": 0.0, "fgsm": epsilon, "ifgsm": epsilon, "rand_fgsm": epsilon, "cw": None}

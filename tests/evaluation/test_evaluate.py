@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from puvae_rt.defenses.defense_gan import Search
 from puvae_rt.evaluate import main, parser
-from puvae_rt.robustness.defences.defense_gan import Search
 from tests.evaluation.conftest import Study
 from tests.evaluation.study import save_images
 from tests.evaluation.test_results import ROW
@@ -48,7 +48,7 @@ def test_defense_gan_is_searched_with_its_own_defaults() -> None:
         (["--gan-rate", "nan"], "--gan-rate"),
         (["--gan-spread", "0"], "--gan-spread"),
         (["--models", "nowhere"], "python -m puvae_rt.train"),
-        (["--adaptive", "--defense", "defense_gan"], "defence 'defense_gan'"),
+        (["--adaptive", "--defense", "defense_gan"], "defense 'defense_gan'"),
         (["--sigma", "--defense", "magnet"], "sigma_eps is PuVAE's"),
         (["--dataset", "elsewhere", "--data", "nowhere.npz"], "nowhere.npz"),
     ],

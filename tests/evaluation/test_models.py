@@ -12,12 +12,12 @@ import torch
 from export import thin_classifier
 from export.samples import load_samples
 from puvae_rt import Purifier
+from puvae_rt.defenses.defense_gan import Search
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.models import Folder, build
-from puvae_rt.robustness.defences.defense_gan import Search
 from puvae_rt.runtime import assets as runtime_assets
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
-from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.cpu import Classifier
 from tests.evaluation.conftest import Study
 from tests.export import shipped as toy
 from tests.tolerances import EXACT_ATOL

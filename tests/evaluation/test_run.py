@@ -7,7 +7,7 @@ import torch
 
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation import run
-from puvae_rt.evaluation.cells import DEFENCES, grid
+from puvae_rt.evaluation.cells import DEFENSES, grid
 from puvae_rt.evaluation.models import Folder, build
 from puvae_rt.evaluation.results import DEFENSE_FILE, read_rows
 from puvae_rt.evaluation.run import evaluate
@@ -16,11 +16,11 @@ from puvae_rt.training.artefacts import load_classifier, save_classifier
 from tests.evaluation.conftest import Study
 
 
-def cells(bars: Study, attacks: tuple[str, ...] = ("none", "fgsm"), defences: tuple[str, ...] = DEFENCES) -> list:  # type: ignore[type-arg]
-    return list(grid("bars", bars.dataset.contract, ["A"], attacks, (False,), defences))
+def cells(bars: Study, attacks: tuple[str, ...] = ("none", "fgsm"), defenses: tuple[str, ...] = DEFENSES) -> list:  # type: ignore[type-arg]
+    return list(grid("bars", bars.dataset.contract, ["A"], attacks, (False,), defenses))
 
 
-def test_every_defence_is_measured_on_the_same_attacked_images(bars: Study) -> None:
+def test_every_defense_is_measured_on_the_same_attacked_images(bars: Study) -> None:
     rows = evaluate(cells(bars), bars.dataset, bars.options)
     assert len(rows) == len(read_rows(bars.options.results / DEFENSE_FILE)) == 12
     found = {(row["attack"], row["defense"]): row for row in rows}
@@ -41,7 +41,7 @@ def test_the_stored_accuracy_is_that_of_the_defended_classifier(bars: Study) -> 
 
 
 def test_a_killed_evaluation_goes_on_from_the_finished_cells(bars: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = cells(bars, defences=("none", "magnet"))
+    wanted = cells(bars, defenses=("none", "magnet"))
     whole = evaluate(wanted, bars.dataset, bars.options._replace(results=bars.folder / "whole"))
     plain, measured = run._measure, []
 

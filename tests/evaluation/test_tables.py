@@ -9,7 +9,7 @@ import cv2
 import pytest
 import torch
 
-from puvae_rt.evaluation.cells import DEFENCES
+from puvae_rt.evaluation.cells import DEFENSES
 from puvae_rt.evaluation.figures import write_figures
 from puvae_rt.evaluation.sigma import encode
 from puvae_rt.evaluation.tables import (
@@ -35,13 +35,13 @@ def test_a_measured_cell_stands_in_its_place_and_the_others_are_shown_as_not_run
     body = lines(accuracy_table(TABLES[0], [ROW, ROW | {"dataset": "fashion_mnist", "accuracy": 0.1}]))
     assert len(body) == 2 * (1 + 2 * 4)
     (row,) = (line for line in body if line[:2] == ["A", "fgsm targeted"])
-    assert row[2 + DEFENCES.index("puvae_ours")] == "90.0 [88.0, 92.0]"
+    assert row[2 + DEFENSES.index("puvae_ours")] == "90.0 [88.0, 92.0]"
     assert [cell for line in body for cell in line[2:8]].count("not run") == 6 * 18 - 1
 
 
 def test_the_summary_holds_what_was_measured_of_the_targeted_attacks() -> None:
     assert lines(summary_table(TABLES[0], [ROW])) == [
-        ["A", "fgsm", *["not run"] * DEFENCES.index("puvae_ours"), "90.0", "81.3"]
+        ["A", "fgsm", *["not run"] * DEFENSES.index("puvae_ours"), "90.0", "81.3"]
     ]
     assert lines(summary_table(TABLES[0], [ROW | {"targeted": False}]))[0][0] == "not run"
 
@@ -96,7 +96,7 @@ def test_accuracy_within_a_budget_is_that_of_the_last_result_in_it() -> None:
     assert {b3, b10, b30, b100, b300, b1000} == {"75.0"}
 
 
-def test_adaptive_attacks_have_a_line_for_each_defence_and_radius() -> None:
+def test_adaptive_attacks_have_a_line_for_each_defense_and_radius() -> None:
     rows = [ROW | {"attack": a, "epsilon": e} for a in ("bpda", "worst") for e in (0.3, 0.1)]
     body = lines(adaptive_table(rows))
     assert [line[2:4] for line in body] == [[NAMES["puvae_ours"], "0.1"], [NAMES["puvae_ours"], "0.3"]]

@@ -1,4 +1,4 @@
-"""One clock for every defence, and nobody else's work on it."""
+"""One clock for every defense, and nobody else's work on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from puvae_rt.errors import ContractError
-from puvae_rt.evaluation.cells import BUDGET_DEFENCES, Cell
+from puvae_rt.evaluation.cells import BUDGET_DEFENSES, Cell
 from puvae_rt.evaluation.timing import Deployed, budget_curves, interleave, results_over_time, time_batch
-from puvae_rt.runtime.images import as_batch
+from puvae_rt.runtime.preprocess import as_batch
 from tests.evaluation.conftest import Study
 from tests.runtime import toy
 
@@ -82,8 +82,8 @@ def test_a_batch_of_the_test_images_is_timed(bars: Study, deployed: Deployed) ->
 def test_a_curve_has_a_point_for_every_result(bars: Study, deployed: Deployed) -> None:
     cell = Cell("bars", "A", "fgsm", False, 0.3, "puvae_ours")
     options = bars.options._replace(refine=3)
-    rows = budget_curves([cell], bars.dataset, deployed, BUDGET_DEFENCES, 6, options, lambda _: None)
-    assert [row["defense"] for row in rows] == list(BUDGET_DEFENCES)
+    rows = budget_curves([cell], bars.dataset, deployed, BUDGET_DEFENSES, 6, options, lambda _: None)
+    assert [row["defense"] for row in rows] == list(BUDGET_DEFENSES)
     assert [len(row["curve"]) for row in rows] == [1, 2, 1, 4]
     for row in rows:
         seconds = [point["seconds"] for point in row["curve"]]

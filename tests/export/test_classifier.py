@@ -11,13 +11,13 @@ import torch.nn.functional as F
 
 from export.classifier import load_classifier, write_classifier
 from export.trt import build_plan
+from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import IMAGE, ImageContract
 from puvae_rt.data import Dataset, Split
 from puvae_rt.errors import BuildError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.spec import ARCHITECTURES
-from puvae_rt.robustness.onnx_attack import OnnxGradient
-from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.training.artefacts import save_classifier
 from tests.export.toy import COLOR, GRAY, random_weights, save_weights
 from tests.tolerances import EXACT_ATOL, GRADIENT_RELATIVE

@@ -12,11 +12,11 @@ from export import on_device, verify
 from export.samples import Samples, save_samples
 from puvae_rt.contract import REFERENCE_FILE
 from puvae_rt.digest import sha256_of
+from puvae_rt.gpu.plan import Plan
 from puvae_rt.kernels.shim import Shim
-from puvae_rt.runtime.gpu.plan import Plan
 from puvae_rt.runtime.manifest import Manifest
+from tests.gpu.bundles import save_gpu_bundle
 from tests.runtime import toy
-from tests.runtime.gpu.bundles import save_gpu_bundle
 
 
 def add_reference(bundle: Path) -> Path:
@@ -141,7 +141,7 @@ def test_other_devices_are_refused(name: str, capsys) -> None:
 
 
 def test_without_a_gpu_it_says_so(bundle: Path, samples: Path, capsys) -> None:
-    from puvae_rt.diagnosis.checks import diagnose
+    from puvae_rt.doctor.checks import diagnose
 
     if diagnose().gpu_ready:
         pytest.skip("there is a GPU here")

@@ -1,4 +1,4 @@
-"""Every model that ships: small files, a purifier and classifiers that run, and a defence where its images ship."""
+"""Every model that ships: small files, a purifier and classifiers that run, and a defense where its images ship."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ import torch
 from export import thin_classifier
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.thin_classifier import factored
+from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import load_dataset
 from puvae_rt.errors import CheckpointError, ContractError
-from puvae_rt.robustness.onnx_attack import OnnxGradient
-from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.training import artefacts
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 from tests.export.shipped import classifier_weights, dataset, save_classifier, toy_weights

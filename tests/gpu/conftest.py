@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.gpu.engine import GpuEngine
-from puvae_rt.runtime.gpu.loading import open_gpu_engine
-from puvae_rt.runtime.pipeline import GpuPipeline
-from puvae_rt.runtime.source import resolve
-from tests.runtime.gpu.bundles import save_gpu_bundle
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.gpu.loading import open_gpu_engine
+from puvae_rt.gpu.pipeline import GpuPipeline
+from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.runtime.bundle import resolve
+from tests.gpu.bundles import save_gpu_bundle
 
 
 def open_on(device: EmulatedDevice, bundle: Path) -> GpuEngine:

@@ -11,8 +11,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.device.emulated.schedule import Operation
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.emulated.schedule import Operation
 
 
 class DataType(Enum):

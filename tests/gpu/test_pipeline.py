@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from puvae_rt.contract import PURIFIED, RMSE, ImageContract, Score
+from puvae_rt.device.arrays import DeviceArray
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.emulated.device import EMULATED
+from puvae_rt.device.emulated.objects import EmulatedGraph
 from puvae_rt.errors import ClosedError, ContractError, DeviceError, InputError
+from puvae_rt.gpu.memory import Layout, aligned
+from puvae_rt.gpu.pipeline import GRAPHS, GpuPipeline
 from puvae_rt.kernels.launch import FLAG_NO_CANDIDATE, FLAG_SOME_NAN
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.device.arrays import DeviceArray
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.device.emulated.device import EMULATED
-from puvae_rt.runtime.device.emulated.objects import EmulatedGraph
-from puvae_rt.runtime.gpu.buffers import Layout, aligned
-from puvae_rt.runtime.images import as_input
-from puvae_rt.runtime.pipeline import GRAPHS, GpuPipeline
+from puvae_rt.runtime.preprocess import as_input
 from tests import tolerances
+from tests.gpu.bundles import BIASES, save_gpu_bundle
+from tests.gpu.conftest import open_on
 from tests.runtime import toy
-from tests.runtime.gpu.bundles import BIASES, save_gpu_bundle
-from tests.runtime.gpu.conftest import open_on
 
 SHARED = dataclasses.replace(EMULATED, name="emulated board", integrated=True)
 UNIFIED = dataclasses.replace(SHARED, concurrent_managed_access=True)

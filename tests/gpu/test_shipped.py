@@ -11,11 +11,11 @@ import pytest
 from export import build
 from puvae_rt import Purifier
 from puvae_rt.errors import ContractError, UnknownModelError
-from puvae_rt.runtime import source
+from puvae_rt.runtime import bundle as source
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from tests import tolerances
+from tests.gpu.bundles import save_gpu_bundle
 from tests.runtime import toy
-from tests.runtime.gpu.bundles import save_gpu_bundle
 
 pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install 'puvae-rt[rtx]'")
 

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from puvae_rt.device import Device
+from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
-from puvae_rt.runtime import trt
-from puvae_rt.runtime.device import Device
-from puvae_rt.runtime.device.emulated import EmulatedDevice
-from puvae_rt.runtime.gpu.loading import open_gpu_engine
-from puvae_rt.runtime.source import resolve
+from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.gpu.loading import open_gpu_engine
+from puvae_rt.runtime.bundle import resolve
+from tests.device.conftest import cuda_over
+from tests.gpu import fake_tensorrt
+from tests.gpu.bundles import save_gpu_bundle
+from tests.gpu.test_pipeline import assert_purified, images
 from tests.runtime import toy
-from tests.runtime.device.conftest import cuda_over
-from tests.runtime.gpu import fake_tensorrt
-from tests.runtime.gpu.bundles import save_gpu_bundle
-from tests.runtime.gpu.test_pipeline import assert_purified, images
 
-API = json.loads((Path(__file__).parents[2] / "contracts/tensorrt.json").read_text())
+API = json.loads((Path(__file__).parents[1] / "contracts/tensorrt.json").read_text())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from puvae_rt.contract import ImageContract
 from puvae_rt.kernels import oracle
 from puvae_rt.models.puvae import split_phases
-from puvae_rt.runtime.images import as_input
+from puvae_rt.runtime.preprocess import as_input
 from tests.kernels.frames import assert_within_one_level, frames, opencv, regions_of, seeds
 
 

@@ -12,7 +12,7 @@ from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.kernels import oracle, preprocess
 from puvae_rt.kernels.launch import FORMATS, MAX_REGION_SIDE
-from puvae_rt.runtime.images import as_input
+from puvae_rt.runtime.preprocess import as_input
 from tests.kernels.frames import Frame, assert_within_one_level, frames, opencv, regions_of, seeds, sides
 from tests.kernels.harness import examples, run_preprocess
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import InputError
-from puvae_rt.runtime.images import MAX_REGION, as_batch, as_input
+from puvae_rt.runtime.preprocess import MAX_REGION, as_batch, as_input
 from tests import tolerances
 from tests.runtime.toy import COLOR, GRAY
 

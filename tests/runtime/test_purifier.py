@@ -11,7 +11,7 @@ import pytest
 import puvae_rt
 from puvae_rt import Purified, Purifier, Result
 from puvae_rt.errors import ClosedError, ContractError, InputError
-from puvae_rt.runtime.ort import CHUNK
+from puvae_rt.runtime.cpu import CHUNK
 from tests import tolerances
 from tests.runtime import toy
 

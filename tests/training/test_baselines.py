@@ -1,4 +1,4 @@
-"""The trainings of the defences that PuVAE is compared with."""
+"""The trainings of the defenses that PuVAE is compared with."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from puvae_rt.attacks.white_box import fgsm
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Split
 from puvae_rt.models.magnet import reformer
-from puvae_rt.robustness.attacks import fgsm
 from puvae_rt.train_baselines import main
 from puvae_rt.training.artefacts import load_classifier, load_generator, load_reformer
 from puvae_rt.training.baseline_stages import GAN_ADAM

@@ -3,6 +3,6 @@
 It proves order, addresses and lifetimes, and counts what must not happen per frame. It proves nothing about speed.
 """
 
-from puvae_rt.runtime.device.emulated.device import EmulatedDevice
+from puvae_rt.device.emulated.device import EmulatedDevice
 
 __all__ = ["EmulatedDevice"]

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from puvae_rt.kernels import shim
-from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device.emulated.memory import DEVICE, AddressSpace, Block
-from puvae_rt.runtime.device.emulated.objects import (
+from puvae_rt.device.emulated.memory import DEVICE, AddressSpace, Block
+from puvae_rt.device.emulated.objects import (
     EmulatedEvent,
     EmulatedGraph,
     EmulatedHostMemory,
@@ -24,11 +22,13 @@ from puvae_rt.runtime.device.emulated.objects import (
     EmulatedStream,
     queue_of,
 )
-from puvae_rt.runtime.device.emulated.schedule import Capture, Operation, Queue, Schedule
-from puvae_rt.runtime.device.owned import Owner
-from puvae_rt.runtime.device.protocol import Bytes, Device, HostKind, Properties
-from puvae_rt.runtime.device.protocol import Stream as AnyStream
-from puvae_rt.runtime.device.status import failure
+from puvae_rt.device.emulated.schedule import Capture, Operation, Queue, Schedule
+from puvae_rt.device.owned import Owner
+from puvae_rt.device.protocol import Bytes, Device, HostKind, Properties
+from puvae_rt.device.protocol import Stream as AnyStream
+from puvae_rt.device.status import failure
+from puvae_rt.kernels import shim
+from puvae_rt.kernels.launch import Launch
 
 EMULATED = Properties(
     name="emulated GPU",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from puvae_rt.runtime.device.protocol import Bytes, HostKind
-from puvae_rt.runtime.device.status import failure
+from puvae_rt.device.protocol import Bytes, HostKind
+from puvae_rt.device.status import failure
 
 ALIGNMENT = 256  # as cuMemAlloc's
 GUARD = 4096  # bytes before and after each block that nobody may write

@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from puvae_rt.device.emulated.memory import Block
+from puvae_rt.device.emulated.schedule import Capture, Operation, Point, Queue
+from puvae_rt.device.owned import Owner
+from puvae_rt.device.protocol import Stream as AnyStream
+from puvae_rt.device.status import failure
 from puvae_rt.kernels import shim
 from puvae_rt.kernels.launch import Launch
-from puvae_rt.runtime.device.emulated.memory import Block
-from puvae_rt.runtime.device.emulated.schedule import Capture, Operation, Point, Queue
-from puvae_rt.runtime.device.owned import Owner
-from puvae_rt.runtime.device.protocol import Stream as AnyStream
-from puvae_rt.runtime.device.status import failure
 
 if TYPE_CHECKING:
-    from puvae_rt.runtime.device.emulated.device import EmulatedDevice
+    from puvae_rt.device.emulated.device import EmulatedDevice
 
 
 class EmulatedMemory(Owner):

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from puvae_rt.device.status import failure
 from puvae_rt.errors import DeviceError
-from puvae_rt.runtime.device.status import failure
 
 _EAGERNESS = 0.5  # chance that the device runs one more operation when the host enqueues another
 

@@ -1,0 +1,86 @@
+"""Old import paths, which go on working until 0.3: each imports the module's new home and warns."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import CodeType, ModuleType
+from typing import Any
+
+GONE_IN = "0.3"
+
+# A module's old name -> where it lives now. What lies below an old package is found below its new one.
+MOVED = {
+    "puvae_rt.command": "puvae_rt.cli.command",
+    "puvae_rt.benchmark": "puvae_rt.bench",
+    "puvae_rt.diagnosis": "puvae_rt.doctor",
+    "puvae_rt.robustness": "puvae_rt.attacks",
+    "puvae_rt.robustness.attacks": "puvae_rt.attacks.white_box",
+    "puvae_rt.robustness.defences": "puvae_rt.defenses",
+    "puvae_rt.runtime.device": "puvae_rt.device",
+    "puvae_rt.runtime.device.cuda_python": "puvae_rt.device.cuda",
+    "puvae_rt.runtime.device.images": "puvae_rt.device.binaries",
+    "puvae_rt.runtime.gpu": "puvae_rt.gpu",
+    "puvae_rt.runtime.gpu.buffers": "puvae_rt.gpu.memory",
+    "puvae_rt.runtime.gpu.engine": "puvae_rt.gpu.pool",
+    "puvae_rt.runtime.images": "puvae_rt.runtime.preprocess",
+    "puvae_rt.runtime.ort": "puvae_rt.runtime.cpu",
+    "puvae_rt.runtime.pipeline": "puvae_rt.gpu.pipeline",
+    "puvae_rt.runtime.source": "puvae_rt.runtime.bundle",
+    "puvae_rt.runtime.trt": "puvae_rt.gpu.tensorrt",
+}
+
+
+def new_name(name: str) -> str | None:
+    """Where the module `name` lives now, or None when it has not moved."""
+    parent, rest = name, ""
+    while parent:
+        if parent in MOVED:
+            return MOVED[parent] + rest
+        parent, _, last = parent.rpartition(".")
+        rest = f".{last}{rest}"
+    return None
+
+
+class MovedFinder(MetaPathFinder):
+    """Finds modules by their old names."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        new = new_name(fullname)
+        found = None if new is None else find_spec(new)
+        if new is None or found is None:
+            return None
+        return ModuleSpec(fullname, _MovedLoader(new), is_package=found.submodule_search_locations is not None)
+
+
+class _MovedLoader(Loader):
+    """Makes the new module the old name's, too: one module under two names."""
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+        self._spec: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        message = f"{spec.name} is now {self._new}; the old name goes in {GONE_IN}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)  # the import system's own frames are skipped
+        module = import_module(self._new)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # the import system has just put the old name's in its place
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The new module's code: `python -m` with an old name runs it."""
+        spec = find_spec(self._new)
+        return None if spec is None else spec.loader.get_code(self._new)  # type: ignore[union-attr]
+
+
+def install() -> None:
+    """Makes the old names importable; more than once is the same as once."""
+    if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, MovedFinder())

@@ -1,0 +1,42 @@
+"""Old import paths go on working until 0.3."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from puvae_rt._moved import MOVED, new_name
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_an_old_name_is_the_new_module_and_warns(old: str) -> None:
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now {MOVED[old]}") as caught:
+        module = import_module(old)
+    assert module is import_module(MOVED[old])
+    assert module.__spec__ is not None and module.__spec__.name == MOVED[old]
+    assert caught
+
+
+def test_what_lies_below_an_old_package_is_found_below_its_new_one() -> None:
+    assert new_name("puvae_rt.robustness.radii") == "puvae_rt.attacks.radii"
+    assert new_name("puvae_rt.robustness.defences.puvae") == "puvae_rt.defenses.puvae"
+    assert new_name("puvae_rt.runtime.cache") is None
+
+
+def test_the_warning_names_the_file_that_imports() -> None:
+    code = "import puvae_rt\nfrom puvae_rt.runtime.device import open_device"
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code]
+    assert (
+        "DeprecationWarning: puvae_rt.runtime.device is now"
+        in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    )
+
+
+def test_python_m_runs_a_module_by_its_old_name() -> None:
+    command = [sys.executable, "-m", "puvae_rt.benchmark.command", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "usage" in done.stdout
