@@ -21,29 +21,29 @@ from pathlib import Path
 from typing import Any
 
 from demos.arguments import positive
-from demos.play.defense import ATTACKS, NO_ATTACK, Attack, Defence
+from demos.play.defense import ATTACKS, NO_ATTACK, Attack, Defense
 from demos.play.digits import find_digit
 from demos.play.overlay import SIZE, Overlay
 from demos.play.report import Report, table
 from demos.play.sinks import Mp4Writer
 from demos.play.synthetic import SyntheticClip, load_shipped
 from demos.play.window import Window, has_display
+from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.errors import PuvaeError, VideoError
-from puvae_rt.robustness.constants import EPSILON
+from puvae_rt.runtime.bundle import resolve
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
-from puvae_rt.runtime.source import resolve
 from puvae_rt.video.sources import VideoSource, open_source
 
 SYNTHETIC_FRAMES = 300
 
 
 class Player:
-    """Runs frames through the defence and shows them, until the source ends or somebody says stop."""
+    """Runs frames through the defense and shows them, until the source ends or somebody says stop."""
 
-    def __init__(self, defence: Defence, overlay: Overlay, writer: Mp4Writer, window: Window | None) -> None:
+    def __init__(self, defense: Defense, overlay: Overlay, writer: Mp4Writer, window: Window | None) -> None:
         self.report = Report()
-        self._defence, self._overlay, self._writer, self._window = defence, overlay, writer, window
+        self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
     def play(self, source: VideoSource, frames: int | None, stop: threading.Event) -> None:
         for frame in islice(source, frames):
@@ -51,7 +51,7 @@ class Player:
             truth = frame.truth.label if frame.truth else None
             digit = find_digit(frame.image)
             clock.lap("find")
-            outcome = None if digit is None else self._defence(digit.image, truth, clock)
+            outcome = None if digit is None else self._defense(digit.image, truth, clock)
             self.report.add(outcome, truth)
             picture = self._overlay.draw(frame, digit, outcome, self.report, source.dropped)
             clock.lap("draw")
@@ -76,14 +76,14 @@ def run(args: argparse.Namespace, stop: threading.Event) -> dict[str, Any]:
         attack = None
         if args.attack != NO_ATTACK and files.classifier is not None:
             attack = Attack(args.attack, files.classifier, args.epsilon, args.seed, threads)
-        defence = Defence(purifier, attack)
+        defense = Defense(purifier, attack)
         source = open_source(args.source, lambda: synthetic(args))
         stack.callback(source.close)
         writer = stack.enter_context(Mp4Writer(args.out, source.fps, SIZE))
         window = open_window(args.headless)
         if window is not None:
             stack.callback(window.close)
-        player = Player(defence, Overlay("PuVAE: live purification", subtitle(args), purifier.classes), writer, window)
+        player = Player(defense, Overlay("PuVAE: live purification", subtitle(args), purifier.classes), writer, window)
         error = None
         try:
             player.play(source, args.max_frames, stop)

@@ -18,6 +18,7 @@ MOVED = {
     "puvae_rt.command": "puvae_rt.cli.command",
     "puvae_rt.benchmark": "puvae_rt.bench",
     "puvae_rt.diagnosis": "puvae_rt.doctor",
+    "puvae_rt.download": "puvae_rt.data.download",
     "puvae_rt.robustness": "puvae_rt.attacks",
     "puvae_rt.robustness.attacks": "puvae_rt.attacks.white_box",
     "puvae_rt.robustness.defences": "puvae_rt.defenses",
@@ -32,6 +33,14 @@ MOVED = {
     "puvae_rt.runtime.pipeline": "puvae_rt.gpu.pipeline",
     "puvae_rt.runtime.source": "puvae_rt.runtime.bundle",
     "puvae_rt.runtime.trt": "puvae_rt.gpu.tensorrt",
+    "puvae_rt.video.canvas": "demos.play.canvas",
+    "puvae_rt.video.defence": "demos.play.defense",
+    "puvae_rt.video.digits": "demos.play.digits",
+    "puvae_rt.video.overlay": "demos.play.overlay",
+    "puvae_rt.video.report": "demos.play.report",
+    "puvae_rt.video.sinks": "demos.play.sinks",
+    "puvae_rt.video.synthetic": "demos.play.synthetic",
+    "puvae_rt.video.window": "demos.play.window",
 }
 
 
@@ -54,7 +63,8 @@ class MovedFinder(MetaPathFinder):
         found = None if new is None else find_spec(new)
         if new is None or found is None:
             return None
-        return ModuleSpec(fullname, _MovedLoader(new), is_package=found.submodule_search_locations is not None)
+        package = found.submodule_search_locations is not None
+        return ModuleSpec(fullname, _MovedLoader(new), origin=found.origin, is_package=package)
 
 
 class _MovedLoader(Loader):

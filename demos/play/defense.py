@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from demos.play.digits import SIDE
+from puvae_rt.attacks.constants import EPSILON
+from puvae_rt.attacks.onnx_attack import OnnxGradient, fgsm, ifgsm
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
-from puvae_rt.robustness.constants import EPSILON
-from puvae_rt.robustness.onnx_attack import OnnxGradient, fgsm, ifgsm
-from puvae_rt.runtime.ort import Classifier
+from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
 from puvae_rt.runtime.results import NO_LABEL, Floats
 
@@ -63,7 +63,7 @@ class Attack:
         return ATTACKS[self.name](self._gradient, image, np.array([target]), self.epsilon, targeted=True)
 
 
-class Defence:
+class Defense:
     """Attack (if any), purifier and classifier in a row, on one digit at a time."""
 
     def __init__(self, purifier: Purifier, attack: Attack | None = None) -> None:

@@ -13,7 +13,7 @@ from demos.play.defense import Outcome
 from puvae_rt.runtime.latency import PERCENTILES, Summary, summary
 
 # What stands between a frame and its purified label; attack, drawing and writing belong to the demo.
-DEFENCE_STAGES = ("find", "purify", "classify")
+DEFENSE_STAGES = ("find", "purify", "classify")
 RECENT = 300  # frames in the figures on the picture
 VERSIONS = ("clean", "attacked", "purified")
 
@@ -29,7 +29,7 @@ class Report:
     _right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0))
     _attacked: bool = False
     _stages: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
-    _defence: array[float] = field(default_factory=lambda: array("d"))
+    _defense: array[float] = field(default_factory=lambda: array("d"))
     _started: float = field(default_factory=time.perf_counter)
 
     def add(self, outcome: Outcome | None, truth: int | None) -> None:
@@ -53,7 +53,7 @@ class Report:
             if stage != "total":
                 self._stages[stage].append(milliseconds)
         if "purify" in timings_ms:
-            self._defence.append(sum(timings_ms[stage] for stage in DEFENCE_STAGES))
+            self._defense.append(sum(timings_ms[stage] for stage in DEFENSE_STAGES))
 
     def fps(self) -> float:
         return self.frames / max(time.perf_counter() - self._started, 1e-9)
@@ -68,8 +68,8 @@ class Report:
         return {stage: summary(values[-RECENT:] if recent else values) for stage, values in self._stages.items()}
 
     def latency_ms(self, recent: bool = False) -> Summary:
-        """From a frame in memory to its purified label: `DEFENCE_STAGES` on frames with a digit."""
-        return summary(self._defence[-RECENT:] if recent else self._defence)
+        """From a frame in memory to its purified label: `DEFENSE_STAGES` on frames with a digit."""
+        return summary(self._defense[-RECENT:] if recent else self._defense)
 
     def document(self, dropped: int) -> dict[str, Any]:
         """The demo's JSON."""

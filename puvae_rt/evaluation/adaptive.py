@@ -168,7 +168,7 @@ def _attack(
 
 def target_of(folder: Folder, system: System, defense: str) -> Target:
     """The differentiable form of a defended classifier."""
-    defense, classifier = system.defended.defense, system.defended.classifier
+    wrapped, classifier = system.defended.defense, system.defended.classifier
     if defense in (PUVAE_PAPER, PUVAE_OURS):
         model, score, _ = folder.puvae(defense)
         pipeline = PuvaePipeline(model, classifier, score, SIGMA_EPS[defense])
@@ -178,12 +178,12 @@ def target_of(folder: Folder, system: System, defense: str) -> Target:
             CHOICE: through_choice(pipeline),
         }
         return Target(pipeline, objectives, SAMPLES if SIGMA_EPS[defense] else 1)
-    if isinstance(defense, MagNet):
-        reformer = defense.reformer
+    if isinstance(wrapped, MagNet):
+        reformer = wrapped.reformer
 
         def reformed(x: Tensor) -> Tensor:
             return classifier(reformer(x))
 
-        bpda = through_identity(defense.purify, classifier)
+        bpda = through_identity(wrapped.purify, classifier)
         return Target(reformed, {PGD_EOT: through_classification(reformed), BPDA: bpda})
     return Target(classifier, {PGD_EOT: through_classification(classifier)})

@@ -17,7 +17,7 @@ from puvae_rt.attacks.radii import radii_of
 from puvae_rt.contract import Score
 from puvae_rt.defenses.defense_gan import DefenseGan, Search
 from puvae_rt.defenses.magnet import MagNet
-from puvae_rt.defenses.protocol import Defense, Defended, NoDefense
+from puvae_rt.defenses.protocol import Defended, Defense, NoDefense
 from puvae_rt.defenses.puvae import Puvae, RefinedPuvae, Refinement
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError

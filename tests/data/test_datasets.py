@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from puvae_rt.data import DATA_VARIABLE, KNOWN, load_dataset
-from puvae_rt.data.download import GTSRB_CLASSES, download
+from puvae_rt.data.download import GTSRB_CLASSES
 from puvae_rt.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -148,9 +148,3 @@ def test_the_named_datasets_know_their_classes() -> None:
     }
     signs = KNOWN["traffic_signs"].classes
     assert len(set(signs)) == GTSRB_CLASSES and (signs[14], signs[25]) == ("stop", "construction")
-
-
-def test_the_former_path_of_the_downloads_forwards() -> None:
-    with pytest.warns(DeprecationWarning, match=r"puvae_rt\.data\.download"):
-        from puvae_rt.download import download as forwarded
-    assert forwarded is download

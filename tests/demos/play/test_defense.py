@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.play.defense import Attack, Defence, Outcome
+from demos.play.defense import Attack, Defense, Outcome
 from demos.play.synthetic import Samples
 from puvae_rt import Purifier
 from puvae_rt.contract import CLASSIFIER_FILE
@@ -23,9 +23,9 @@ def purifier(means_bundle: Path) -> Iterator[Purifier]:
         yield purifier
 
 
-def outcomes(defence: Defence, samples: Samples, count: int = 100) -> list[Outcome]:
+def outcomes(defense: Defense, samples: Samples, count: int = 100) -> list[Outcome]:
     images = samples.images[:count].astype(np.float32) / 255
-    return [defence(i, int(y), Stopwatch()) for i, y in zip(images, samples.labels, strict=False)]
+    return [defense(i, int(y), Stopwatch()) for i, y in zip(images, samples.labels, strict=False)]
 
 
 def accuracy(samples: Samples, stages: list) -> float:
@@ -33,11 +33,11 @@ def accuracy(samples: Samples, stages: list) -> float:
 
 
 @pytest.mark.parametrize("name", ["fgsm", "ifgsm"])
-def test_the_attack_works_and_so_does_the_defence(
+def test_the_attack_works_and_so_does_the_defense(
     purifier: Purifier, means_bundle: Path, samples: Samples, name: str
 ) -> None:
     attack = Attack(name, means_bundle / CLASSIFIER_FILE)
-    seen = outcomes(Defence(purifier, attack), samples)
+    seen = outcomes(Defense(purifier, attack), samples)
     assert accuracy(samples, [o.clean for o in seen]) > 0.8
     assert accuracy(samples, [o.attacked for o in seen]) < 0.1
     assert accuracy(samples, [o.purified for o in seen]) > 0.5
@@ -49,7 +49,7 @@ def test_the_attack_works_and_so_does_the_defence(
 
 
 def test_without_attack(purifier: Purifier, samples: Samples) -> None:
-    (outcome,) = outcomes(Defence(purifier), samples, 1)
+    (outcome,) = outcomes(Defense(purifier), samples, 1)
     assert outcome.attacked is None
     purified = purifier.purify(samples.images[:1])
     np.testing.assert_array_equal(outcome.purified.image, purified.images[0])
@@ -84,7 +84,7 @@ class Recorder:
 def test_degraded(tmp_path: Path) -> None:
     """All distances NaN: said, not shown as a label."""
     with Purifier.load(toy.save_bundle(tmp_path / "toy", template=float("nan")), threads=1) as purifier:
-        outcome = Defence(purifier)(np.zeros((1, 28, 28), np.float32), None, Stopwatch())
+        outcome = Defense(purifier)(np.zeros((1, 28, 28), np.float32), None, Stopwatch())
     assert outcome.degraded and outcome.purified.label == -1
 
 
@@ -94,9 +94,9 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         Purifier.load(toy.save_bundle(tmp_path / "color", toy.COLOR), threads=1) as color,
     ):
         with pytest.raises(ContractError, match="--classifier"):
-            Defence(bare)
+            Defense(bare)
         with pytest.raises(ContractError, match="handwritten digits"):
-            Defence(color)
+            Defense(color)
 
 
 @pytest.mark.parametrize("name, epsilon", [("pgd", 0.3), ("fgsm", 0.0), ("fgsm", float("nan")), ("ifgsm", 1.5)])
