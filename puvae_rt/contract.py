@@ -21,6 +21,9 @@ SCHEMA = 1
 
 CHANNELS = (1, 3)
 MAX_CLASSES = 1000
+MAX_BATCH = 1024  # images per call that an engine is built for
+MAX_SIDE = 4096  # pixels, of the images a model takes
+MAX_NUMBER = 1e300  # of every number read from outside: sums of such numbers stay finite
 
 
 @dataclass(frozen=True)

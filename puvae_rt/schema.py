@@ -1,0 +1,269 @@
+"""Untrusted JSON, read into typed values: manifests, model.json, headers of weights, results, ground truth.
+
+A document is described by a dataclass or a `msgspec.Struct` that stands beside what it describes, made of the
+constrained types below. Whatever does not fit becomes the caller's typed error, which names the place, what was got
+and what was expected. Keys that the type does not know are ignored, so that a newer file can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from puvae_rt.contract import MAX_CLASSES, MAX_NUMBER
+from puvae_rt.errors import BundleError, PuvaeError
+
+T = TypeVar("T")
+
+MAX_INTEGER = 1 << 62
+_MAX_DIGITS = 300  # of an integer: one with more does not fit into a float
+_MAX_SHOWN = 80  # characters of a wrong value in a message
+_SEAL = "sha256"  # key of a document's own hash
+_ERROR = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+def integer(low: int, high: int = MAX_INTEGER) -> Meta:
+    """The constraint of an integer from `low` to `high`, both included."""
+    return Meta(ge=low, le=high, description=f"an integer from {low} to {high}")
+
+
+def number(low: float, high: float = MAX_NUMBER) -> Meta:
+    """The constraint of a finite number from `low` to `high`, both included."""
+    expected = f"a finite number >= {low:g}" if high == MAX_NUMBER else f"a number from {low:g} to {high:g}"
+    return Meta(ge=low, le=high, description=expected)
+
+
+def one_of(*allowed: str) -> Meta:
+    """The constraint of a text out of `allowed`."""
+    pattern = "|".join(map(re.escape, allowed))
+    return Meta(pattern=rf"\A(?:{pattern})\Z", description=f"one of {', '.join(allowed)}")
+
+
+Count = Annotated[int, integer(0)]
+Positive = Annotated[int, integer(1)]
+Finite = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER, description="a finite number")]
+NonNegative = Annotated[float, number(0)]
+AboveZero = Annotated[float, number(1e-9)]  # what a ratio may be taken of
+Share = Annotated[float, number(0, 1)]
+# A lone surrogate cannot be encoded, so it can neither be printed nor name a file; NUL ends a name in C.
+Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff\0]*\Z", description="text without NUL and lone surrogates")]
+# Safe as a part of a file name.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
+        description="a name of up to 64 letters, digits, '.', '_' and '-'",
+    ),
+]
+# None leads out of its folder.
+PlainFileName = Annotated[
+    str,
+    Meta(pattern=r"\A(?!\.{1,2}\Z)[^/\\\0\ud800-\udfff]{1,255}\Z", description="a plain file name without a folder"),
+]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="a sha256 in hexadecimal")]
+Texts = tuple[Text, ...]
+Classes = Annotated[
+    tuple[Text, ...], Meta(min_length=2, max_length=MAX_CLASSES, description=f"2 to {MAX_CLASSES} names")
+]
+
+
+def parse(data: bytes | str, where: str, remedy: str, error: type[PuvaeError] = BundleError) -> Any:
+    """The plain value of a JSON text: UTF-8, no key twice in one object, no NaN, Infinity or endless integer.
+
+    Raises:
+        error: it is anything else, or nested too deeply.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{where}: not readable as JSON ({problem}); {remedy}") from problem
+
+
+def decode(data: Any, kind: type[T], where: str, remedy: str, error: type[PuvaeError] = BundleError) -> T:
+    """The value of type `kind` in a JSON text (bytes, str) or in an already parsed document.
+
+    Args:
+        data: the text, or plain dicts, lists, texts and numbers.
+        kind: a dataclass or a `msgspec.Struct`; a ValueError of its `__post_init__` counts as a refusal.
+        where: what is read, as the message begins: a path.
+        remedy: how to mend it, as the message ends.
+        error: what is raised.
+    Raises:
+        error: "WHERE: key.path: got X, expected Y; REMEDY".
+    """
+    document = parse(data, where, remedy, error) if isinstance(data, bytes | str) else data
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as problem:
+        raise error(f"{where}: {_explain(problem, document, kind)}; {remedy}") from problem
+    except (RecursionError, OverflowError) as problem:
+        raise error(f"{where}: not readable ({problem}); {remedy}") from problem
+
+
+def check_version(
+    document: Any, key: str, readable: int, where: str, remedy: str, error: type[PuvaeError] = BundleError
+) -> None:
+    """Refuses a document of another version before its other fields are judged."""
+    got = document.get(key) if isinstance(document, Mapping) else readable
+    if type(got) is not int:
+        raise error(f"{where}: {key}: got {_shown(got)}, expected {readable}; {remedy}")
+    if got != readable:
+        raise error(f"{where}: {key} {got}, this version reads {readable}; {remedy}")
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with its own sha256, which covers every other key of it."""
+    content = {key: value for key, value in document.items() if key != _SEAL}
+    return {**content, _SEAL: _content_sha256(content)}
+
+
+def check_seal(document: Mapping[str, Any], where: str, remedy: str) -> None:
+    """BundleError when the document carries its own sha256 and was changed since; without one nothing is checked."""
+    if (expected := document.get(_SEAL)) is None:
+        return
+    try:
+        got = _content_sha256({key: value for key, value in document.items() if key != _SEAL})
+    except (ValueError, RecursionError) as problem:
+        raise BundleError(f"{where}: not readable ({problem}); {remedy}") from problem
+    if got != expected:
+        raise BundleError(
+            f"{where}: changed after it was written: its sha256 is {got[:12]}..., expected {_shown(expected)}; {remedy}"
+        )
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    """Of the canonical JSON: sorted keys, no spaces, ASCII."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{_shown(twice)} stands twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class _Place(NamedTuple):
+    """A value inside a document, with the type that it should have had."""
+
+    path: str  # "engine.layers[0].name"
+    value: Any
+    kind: Any
+
+    def field(self, name: str) -> _Place:
+        value = self.value.get(name) if isinstance(self.value, Mapping) else None
+        return _Place(f"{self.path}.{name}".lstrip("."), value, _hints(self.kind)[name])
+
+    def item(self, index: int) -> _Place:
+        kinds = get_args(_bare(self.kind))
+        kind = kinds[0] if len(kinds) == 1 or kinds[-1] is Ellipsis else kinds[index]
+        return _Place(f"{self.path}[{index}]", self.value[index], kind)
+
+    def wrong_value(self) -> _Place:
+        """The first value of a mapping that does not fit."""
+        kind = get_args(_bare(self.kind))[1]
+        key = next(key for key, value in self.value.items() if not _fits(value, kind))
+        return _Place(f"{self.path}[{_shown(key)}]", self.value[key], kind)
+
+    def wrong_key(self) -> _Place:
+        kind = get_args(_bare(self.kind))[0]
+        return _Place(f"{self.path}: name", next(key for key in self.value if not _fits(key, kind)), kind)
+
+
+def _explain(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
+    """The refusal in our words, with the value that msgspec does not show."""
+    match = _ERROR.fullmatch(str(error))
+    assert match is not None  # its first group takes any text
+    place = _Place("", document, kind)
+    for step in _STEP.finditer(match["path"] or ""):
+        if step["field"]:
+            place = place.field(step["field"])
+        elif step["index"]:
+            place = place.item(int(step["index"]))
+        else:
+            place = place.wrong_value()
+    if match["key"]:
+        place = place.wrong_key()
+    if error.__cause__ is not None:
+        problem = str(error.__cause__)
+    elif missing := _MISSING.fullmatch(match["problem"]):
+        place = place.field(missing[1])
+        problem = f"got nothing, expected {_expected(place.kind)}"
+    else:
+        problem = f"got {_shown(place.value)}, expected {_expected(place.kind)}"
+    return f"{place.path}: {problem}" if place.path else problem
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as a message shows it: short, and printable on any terminal."""
+    if isinstance(value, Mapping | list | tuple):
+        return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return ascii(value[:_MAX_SHOWN] if isinstance(value, str) else value)[:_MAX_SHOWN]
+
+
+def _expected(kind: Any) -> str:
+    """A type in words."""
+    if get_origin(kind) is Annotated:
+        described = [meta.description for meta in kind.__metadata__ if isinstance(meta, Meta) and meta.description]
+        return described[-1] if described else _expected(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        values = ", ".join(map(_shown, get_args(kind)))
+        return f"one of {values}" if len(get_args(kind)) > 1 else values
+    if options := _options(kind):
+        return " or ".join(map(_expected, options))
+    words = {str: "text", int: "an integer", float: "a finite number", bool: "true or false", type(None): "null"}
+    if kind in words:
+        return words[kind]
+    return "a list" if get_origin(kind) in (list, tuple) else "an object"
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; none when it is no union."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+
+
+def _bare(kind: Any) -> Any:
+    """The type without its constraints, and without the None that may stand in its place."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    for option in _options(kind):
+        if option is not type(None):
+            return _bare(option)
+    return kind
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(_bare(kind), include_extras=True)
