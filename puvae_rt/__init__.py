@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from puvae_rt import _moved
+from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
     from puvae_rt.runtime.purifier import Purifier
     from puvae_rt.runtime.results import Purified, Result
 
-__version__ = "0.1.0"
 __all__ = ["Purified", "Purifier", "Result", "__version__"]
 
 _HOMES = {

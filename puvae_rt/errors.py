@@ -55,6 +55,13 @@ class QualityError(PuvaeError):
     """An engine that was built but does not pass the quality gate."""
 
 
+class FileError(PuvaeError, OSError):
+    """A file or folder that cannot be read, written or locked: an OSError with its number, problem and file name."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
 class ResultsError(PuvaeError, ValueError):
     """A file of measured results that is damaged or lacks a field."""
 
