@@ -1,0 +1,1 @@
+import puvae_rt  # noqa: F401 (old names below this package forward from there)

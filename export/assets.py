@@ -21,18 +21,18 @@ import numpy as np
 from export.atomic import whole_folder
 from export.attacked_samples import Progress, attack, choose, dataset_of
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
-from export.description import Description
 from export.engine import for_cpu
-from export.onnx_file import write_onnx
-from export.passes import apply, exact_passes
-from export.reference import straightforward
 from export.samples import CLEAN, Samples, save_samples
 from export.thin_classifier import IMAGES, LARGE, RANK, factored
-from export.weights import Weights, load_weights
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.cli.command import run_command
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, ContractError
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.onnx_file import write_onnx
+from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE, read_model
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.machine import available_cpus

@@ -26,7 +26,6 @@ from export.attacked_samples import Progress
 from export.classifier import write_chosen_classifier
 from export.cost import macs_per_image
 from export.engine import FP16, FP32, Compiled, check_target, compile_engine
-from export.onnx_file import write_onnx
 from export.proof import prove_exact
 from export.quality import EXACT_ERROR
 from export.samples import Samples
@@ -37,6 +36,7 @@ from puvae_rt.cli.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import ContractError, QualityError
+from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS, Manifest, Options
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from export.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
-from export.graph import BATCH, Graph, Tensor
 from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.models.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
 from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 from puvae_rt.runtime.assets import ShippedModel
 from puvae_rt.runtime.cpu import Classifier

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from export.graph import IR_VERSION, OPSET, Graph, attributes
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import IR_VERSION, OPSET, Graph, attributes
 
 MAX_SHAPE_CONSTANT = 64  # elements: shapes, axes and counts, whose values the inference needs
 Shapes = dict[str, tuple[int, ...]]

@@ -12,17 +12,17 @@ import onnx
 
 from export import layers, trt
 from export.cost import weight_bytes
-from export.description import Description
-from export.graph import Graph, Tensor
 from export.layer_cost import costed
-from export.onnx_file import write_onnx
-from export.passes.cpu import CPU as CPU_PASSES
-from export.passes.cpu import apply_cpu
-from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
-from export.selection import stop_at_candidates
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.graph import Graph, Tensor
+from puvae_rt.graph.onnx_file import write_onnx
+from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
+from puvae_rt.graph.passes.cpu import apply_cpu
+from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.cpu import open_session
 from puvae_rt.runtime.machine import available_cpus

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, helper
 
-from export.graph import Graph, Tensor
 from puvae_rt.contract import CANDIDATES, IMAGE
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph, Tensor
 
 HALF, FULL = np.dtype(np.float16), np.dtype(np.float32)
 HALF_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Clip"}  # Clip makes `candidates` where contrast is given back

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from export.graph import Graph
-from export.passes import EXACT_TOLERANCE
 from export.quality import NOISE_SEED
 from export.samples import Samples
-from export.selection import stop_at_candidates
 from export.source import Source
 from puvae_rt.contract import CANDIDATES, IMAGE, NOISE
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes import EXACT_TOLERANCE
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import LATENT
 
 PROOF_IMAGES = 2  # of each set: the straightforward graph takes K times the work

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from export.description import Description
-from export.graph import Graph
-from export.onnx_file import read_puvae
-from export.passes import apply, exact_passes
-from export.reference import straightforward
-from export.weights import Weights, load_weights
 from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, UnknownModelError
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.onnx_file import read_puvae
+from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
 
 NONE, EXACT = "none", "exact"

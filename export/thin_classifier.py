@@ -19,13 +19,13 @@ import numpy as np
 import onnxruntime as ort
 
 from export.attacked_samples import Progress, choose, dataset_of
-from export.checkpoint import Array, rewrite_checkpoint
 from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output, load_classifier
-from export.graph import BATCH, Tensor
 from export.samples import CLEAN
 from puvae_rt.cli.command import run_command
 from puvae_rt.contract import IMAGE
 from puvae_rt.errors import ContractError
+from puvae_rt.graph.graph import BATCH, Tensor
+from puvae_rt.models.checkpoint import Array, rewrite_checkpoint
 from puvae_rt.runtime.cpu import CHUNK
 
 LARGE = 8_000_000  # weights of a layer, 16 MB in FP16

@@ -17,7 +17,6 @@ import numpy as np
 
 from export import on_device, runners
 from export.attacked_samples import Progress, attack, choose, dataset_of
-from export.description import Description
 from export.quality import measure
 from export.runners import Built
 from export.samples import CLEAN, Samples, load_samples
@@ -28,6 +27,7 @@ from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.device import LAYERS
 from puvae_rt.errors import ContractError, DataError
+from puvae_rt.graph.description import Description
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.cpu import Classifier

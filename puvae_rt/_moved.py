@@ -15,6 +15,14 @@ GONE_IN = "0.3"
 
 # A module's old name -> where it lives now. What lies below an old package is found below its new one.
 MOVED = {
+    "export.checkpoint": "puvae_rt.models.checkpoint",
+    "export.description": "puvae_rt.graph.description",
+    "export.graph": "puvae_rt.graph.graph",
+    "export.onnx_file": "puvae_rt.graph.onnx_file",
+    "export.passes": "puvae_rt.graph.passes",
+    "export.reference": "puvae_rt.graph.reference",
+    "export.selection": "puvae_rt.graph.selection",
+    "export.weights": "puvae_rt.models.weights",
     "puvae_rt.command": "puvae_rt.cli.command",
     "puvae_rt.benchmark": "puvae_rt.bench",
     "puvae_rt.diagnosis": "puvae_rt.doctor",

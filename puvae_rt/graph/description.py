@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from export.passes import exact_passes
-from export.passes.cpu import CPU
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.passes import exact_passes
+from puvae_rt.graph.passes.cpu import CPU
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 META_KEY = "puvae"

@@ -144,7 +144,7 @@ class Graph:
 
     @staticmethod
     def from_model(model: ModelProto) -> Graph:
-        """The view of a checked model (`export.onnx_file` checks untrusted ones)."""
+        """The view of a checked model (`puvae_rt.graph.onnx_file` checks untrusted ones)."""
         constants = {init.name: numpy_helper.to_array(init) for init in model.graph.initializer}
         graph = Graph(
             [_tensor(info) for info in model.graph.input if info.name not in constants],

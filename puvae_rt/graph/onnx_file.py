@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
-from export.description import Description
-from export.graph import BATCH, OPSET, Graph, Tensor
-from export.selection import selection_outputs
 from puvae_rt.contract import IMAGE, NOISE
 from puvae_rt.errors import BuildError, BundleError
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.graph import BATCH, OPSET, Graph, Tensor
+from puvae_rt.graph.selection import selection_outputs
 from puvae_rt.models.spec import LATENT
 
 MAX_FILE_BYTES = 1 << 30

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.checkpoint import Array
-from export.graph import BATCH, Graph, Tensor
-from export.selection import add_selection
-from export.weights import Weights
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.selection import add_selection
+from puvae_rt.models.checkpoint import Array
 from puvae_rt.models.spec import (
     CONTRAST_EPSILON,
     CONTRAST_SPAN,
@@ -22,6 +21,7 @@ from puvae_rt.models.spec import (
     WIDTH,
     output_paddings,
 )
+from puvae_rt.models.weights import Weights
 
 
 def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True) -> Graph:

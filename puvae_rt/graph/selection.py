@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.graph import BATCH, Graph, Tensor
 from puvae_rt.contract import (
     BIAS,
     CANDIDATES,
@@ -20,6 +19,7 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
 
 NO_LABEL = -1
 _LARGEST = float(np.finfo(np.float32).max)

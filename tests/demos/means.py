@@ -9,10 +9,10 @@ import onnx
 
 from demos.play.defense import DIGITS
 from demos.play.synthetic import Samples
-from export.graph import BATCH, Graph, Tensor
-from export.selection import add_selection
 from puvae_rt.contract import CANDIDATES, CLASSIFIER_FILE, ENGINE_ONNX_FILE, IMAGE, LOGITS, Score
 from puvae_rt.digest import sha256_of
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.selection import add_selection
 from tests.runtime import toy
 
 CLASSES = 10

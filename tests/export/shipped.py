@@ -11,9 +11,9 @@ from export import assets
 from export.classifier import ClassifierWeights, expected_shapes
 from export.samples import CLEAN, Samples
 from export.thin_classifier import RANK
-from export.weights import Weights
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.models.spec import Ranks
+from puvae_rt.models.weights import Weights
 from tests.export.toy import GRAY, header, random_weights, save_weights
 
 NAME, CLASSES = "toy", 3

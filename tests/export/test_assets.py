@@ -12,11 +12,11 @@ import pytest
 from export import assets, thin_classifier
 from export.assets import Parts
 from export.attacked_samples import random_targets
-from export.onnx_file import read_puvae
 from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.errors import BuildError, DataError
+from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.runtime.assets import read_model
 from tests.export.shipped import (
     CLASSES,

@@ -13,10 +13,10 @@ from export import build as command
 from export import engine as engine_module
 from export import proof, quality
 from export.build import Settings, build
-from export.onnx_file import read_puvae
 from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.errors import BuildError, ContractError, DataError, PuvaeError, QualityError, UnknownModelError
+from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Purified
 from tests.export.shipped import CLASSES, NAME, dataset

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from export import layers, trt
-from export.graph import BATCH, Graph, Tensor
-from export.passes import apply, exact_passes
-from export.passes.gpu import apply_gpu, gpu_passes
 from export.precision import to_fp16
-from export.reference import straightforward
-from export.selection import stop_at_candidates
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, random_weights
 

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime as ort
 from safetensors.numpy import save_file
 
-from export.graph import Graph
-from export.weights import Weights, expected_shapes
 from puvae_rt.contract import IMAGE, NOISE, ImageContract, Score
+from puvae_rt.graph.graph import Graph
 from puvae_rt.models.spec import LATENT, Ranks
+from puvae_rt.models.weights import Weights, expected_shapes
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 THIN = Ranks(fc1=8)  # keeps the tests fast; what the shipped model has, in small

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from export.graph import BATCH, Graph, Tensor
 from puvae_rt.contract import (
     BIAS,
     CANDIDATES,
@@ -21,6 +20,7 @@ from puvae_rt.contract import (
     Score,
 )
 from puvae_rt.digest import sha256_of
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality
 from tests.runtime import toy

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.graph import Graph, Tensor
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph, Tensor
 
 
 def chain() -> Graph:

@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from export.description import Description
-from export.graph import Graph
-from export.onnx_file import read_puvae, write_onnx
-from export.passes import apply, exact_passes
-from export.reference import straightforward
-from export.weights import Weights
 from puvae_rt.contract import Score
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.onnx_file import read_puvae, write_onnx
+from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.models.weights import Weights
 from tests.export.toy import feeds, random_weights, run
 
 SCORE = Score(tau=0.2)

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.cost import macs_per_image
-from export.graph import Graph
-from export.passes import EXACT, EXACT_TOLERANCE, apply, exact_passes
-from export.passes.cpu import apply_cpu
-from export.passes.gpu import apply_gpu, gpu_passes
-from export.reference import straightforward
-from export.selection import stop_at_candidates
-from export.weights import Weights
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes import EXACT, EXACT_TOLERANCE, apply, exact_passes
+from puvae_rt.graph.passes.cpu import apply_cpu
+from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
+from puvae_rt.models.weights import Weights
 from tests.export.toy import COLOR, GRAY, Feeds, feeds, head, random_weights, run
 from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE, LIGHT
 

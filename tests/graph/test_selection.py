@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.graph import BATCH, Graph, Tensor
-from export.selection import add_selection
 from puvae_rt.contract import ImageContract, Score
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.selection import add_selection
 from tests.export.toy import run
 from tests.tolerances import TOY_GRAPH_SUM
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from export.reference import straightforward
-from export.selection import stop_at_candidates
-from export.weights import load_weights
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, Split
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks
+from puvae_rt.models.weights import load_weights
 from puvae_rt.training.artefacts import save_puvae
 from tests.export.toy import COLOR, GRAY, feeds, header, random_weights, run, save_weights
 from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from export.graph import BATCH, Graph, Tensor
-from export.selection import add_selection
 from puvae_rt.contract import (
     CANDIDATES,
     CLASSIFIER_FILE,
@@ -21,6 +19,8 @@ from puvae_rt.contract import (
     Score,
 )
 from puvae_rt.digest import sha256_of
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.selection import add_selection
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from export.graph import Graph
-from export.passes.dilation import dilation_to_batch
-from export.passes.hoist import hoist
-from export.passes.labels import fold_labels
-from export.passes.sigma import drop_sigma
 from puvae_rt.contract import Score
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.dilation import dilation_to_batch
+from puvae_rt.graph.passes.hoist import hoist
+from puvae_rt.graph.passes.labels import fold_labels
+from puvae_rt.graph.passes.sigma import drop_sigma
 
 Pass = Callable[[Graph], None]  # rewrites in place; BuildError when its pattern is absent
 

@@ -1,7 +1,7 @@
 """Exact rewrites for ONNX Runtime on a CPU, whose transposed convolutions are slow and whose convolutions are not.
 
-They run on a graph that ends in `candidates` or behind them, after the passes of `export.passes`. With stride 2 and a
-7-tap kernel, output pixel o = 2i + p takes input pixel j = i - 1 + t with tap p + 5 - 2t (t = 0..3, taps in 0..6).
+They run on a graph that ends in `candidates` or behind them, after the passes of `puvae_rt.graph.passes`. With stride 2
+and a 7-tap kernel, output pixel o = 2i + p takes input pixel j = i - 1 + t with tap p + 5 - 2t (t = 0..3, taps in 0..6).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from export.graph import Constant, Graph, attributes
-from export.passes import Pass, apply
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Constant, Graph, attributes
+from puvae_rt.graph.passes import Pass, apply
+from puvae_rt.graph.passes.patterns import absent
 from puvae_rt.models.spec import KERNEL
 
 STRIDE = 2

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, helper
 
-from export.graph import Constant, Graph, attributes, walk_single
-from export.passes.patterns import absent
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Constant, Graph, attributes, walk_single
+from puvae_rt.graph.passes.patterns import absent
 
 
 def dilation_to_batch(graph: Graph) -> None:

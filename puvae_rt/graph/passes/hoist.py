@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from export.graph import Graph, walk_single
-from export.passes.patterns import (
+from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph, walk_single
+from puvae_rt.graph.passes.patterns import (
     Replication,
     absent,
     labelled_gemms,
     replication_ending,
     split_labelled_gemm,
 )
-from export.reference import replicate
-from puvae_rt.errors import BuildError
+from puvae_rt.graph.reference import replicate
 
 PER_SAMPLE = {"Conv", "Relu", "Flatten", "Gemm"}  # each image's result depends on that image alone
 

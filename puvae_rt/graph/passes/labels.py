@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from export.graph import Graph
-from export.passes.patterns import (
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.patterns import (
     absent,
     labelled_gemms,
     one_hot_classes,

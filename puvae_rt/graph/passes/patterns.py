@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto
 
-from export.graph import Graph, attributes
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph, attributes
 
 
 class Replication(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from export.graph import Graph
-from export.passes.patterns import absent
 from puvae_rt.errors import BuildError
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.patterns import absent
 
 
 def drop_sigma(graph: Graph) -> None:

@@ -2,21 +2,21 @@
 
 A launch costs more than the arithmetic of these layers at batch 1, so each pass trades some weight bytes or
 multiplications for one kernel less. They run on a graph that ends in `candidates`, after the passes of
-`export.passes`.
+`puvae_rt.graph.passes`.
 """
 
 from __future__ import annotations
 
-from export.graph import Graph
-from export.passes import Pass, apply
-from export.passes.gpu.carry import carry_labels
-from export.passes.gpu.channels_last import channels_last_decoder, channels_last_features
-from export.passes.gpu.grid import decoder_as_deconv
-from export.passes.gpu.linear import merge_linear, tile_classes
-from export.passes.gpu.merge_convs import merge_convolutions
-from export.passes.gpu.pad import pad_channels
-from export.passes.gpu.rows import unroll_last_deconv
 from puvae_rt.contract import Score
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes import Pass, apply
+from puvae_rt.graph.passes.gpu.carry import carry_labels
+from puvae_rt.graph.passes.gpu.channels_last import channels_last_decoder, channels_last_features
+from puvae_rt.graph.passes.gpu.grid import decoder_as_deconv
+from puvae_rt.graph.passes.gpu.linear import merge_linear, tile_classes
+from puvae_rt.graph.passes.gpu.merge_convs import merge_convolutions
+from puvae_rt.graph.passes.gpu.pad import pad_channels
+from puvae_rt.graph.passes.gpu.rows import unroll_last_deconv
 
 GPU: dict[str, Pass] = {
     "merge_convolutions": merge_convolutions,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from export.graph import Constant, Graph, walk_single
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Constant, Graph, walk_single
+from puvae_rt.graph.passes.patterns import absent
 
 ALIGNMENT = 8  # FP16 matrix kernels want rows of a multiple of 16 bytes
 

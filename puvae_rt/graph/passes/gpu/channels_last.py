@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from export.graph import Graph
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.patterns import absent
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 

@@ -4,8 +4,8 @@ kernel steps by its own size, it writes that image itself. The products are the 
 
 from __future__ import annotations
 
-from export.graph import Graph
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.patterns import absent
 
 
 def decoder_as_deconv(graph: Graph) -> None:

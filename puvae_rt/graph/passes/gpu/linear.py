@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from export.graph import Constant, Graph
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Constant, Graph
+from puvae_rt.graph.passes.patterns import absent
 
 MAX_MERGED_BYTES = 4 << 20  # in FP32; FC1's product would be 103 MB
 MAX_TILED_BYTES = 8 << 20  # in FP32: beyond it, reading the repeated weights costs more than a launch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from export.graph import Graph, attributes
-from export.weights import product
+from puvae_rt.graph.graph import Graph, attributes
+from puvae_rt.models.weights import product
 
 
 def merge_convolutions(graph: Graph) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.graph import Graph
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.passes.patterns import absent
 
 ALIGNMENT = 2  # channels of an FP16 convolution come in pairs
 

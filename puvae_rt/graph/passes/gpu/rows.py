@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from export.graph import Constant, Graph, attributes
-from export.passes.gpu.channels_last import TO_LAST
-from export.passes.patterns import absent
+from puvae_rt.graph.graph import Constant, Graph, attributes
+from puvae_rt.graph.passes.gpu.channels_last import TO_LAST
+from puvae_rt.graph.passes.patterns import absent
 
 TAPS = 4  # input rows under two output rows of a 7-row kernel
 PAD_TOP, PAD_BOTTOM = 1, 2
