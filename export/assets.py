@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from export.atomic import whole_folder
 from export.attacked_samples import Progress, attack, choose, dataset_of
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.engine import for_cpu
+from export.output import output_folder
 from export.samples import CLEAN, Samples, save_samples
 from export.thin_classifier import IMAGES, LARGE, RANK, factored
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.cli.command import run_command
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, ContractError
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.graph.passes import apply, exact_passes
@@ -142,7 +142,7 @@ def _folder(out: Path, weights: Weights) -> AbstractContextManager[Path]:
     """`out`, which appears when it is whole."""
     if out.name != weights.model:
         raise BuildError(f"--out {out}: expected a folder called {weights.model!r}, by which the model is loaded")
-    return whole_folder(out, MODEL_FILE)
+    return output_folder(out, MODEL_FILE)
 
 
 def _write_purifier(folder: Path, weights: Weights, weights_file: Path) -> None:

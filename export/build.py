@@ -21,11 +21,11 @@ import onnxruntime
 
 import puvae_rt
 from export import trt
-from export.atomic import whole_folder
 from export.attacked_samples import Progress
 from export.classifier import write_chosen_classifier
 from export.cost import macs_per_image
 from export.engine import FP16, FP32, Compiled, check_target, compile_engine
+from export.output import output_folder
 from export.proof import prove_exact
 from export.quality import EXACT_ERROR
 from export.samples import Samples
@@ -34,8 +34,8 @@ from export.summary import bundle_table
 from export.verify import DATA_HELP, find_samples, verify
 from puvae_rt.cli.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import ContractError, QualityError
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS, Manifest, Options
@@ -98,7 +98,7 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
     progress(f"passes {settings.passes}: {macs_per_image(graph) / 1e6:.0f} million multiply-adds an image")
     exact_error = prove_exact(source, samples) if samples and settings.passes == EXACT else None
     folder = settings.out / f"{model.model}-{settings.target}-{settings.precision}"
-    with whole_folder(folder, MANIFEST_FILE) as new:
+    with output_folder(folder, MANIFEST_FILE) as new:
         write_onnx(new / REFERENCE_FILE, source.exact, model)
         write_chosen_classifier(new, settings.classifier, source.shipped, model.contract, len(model.classes))
         progress(f"compiling for {settings.target} in {settings.precision}")

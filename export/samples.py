@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import DataError
+from puvae_rt.files import sha256_of
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError, UnknownModelError
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph
 from puvae_rt.graph.onnx_file import read_puvae

@@ -15,6 +15,7 @@ GONE_IN = "0.3"
 
 # A module's old name -> where it lives now. What lies below an old package is found below its new one.
 MOVED = {
+    "export.atomic": "export.output",
     "export.checkpoint": "puvae_rt.models.checkpoint",
     "export.description": "puvae_rt.graph.description",
     "export.graph": "puvae_rt.graph.graph",
@@ -26,6 +27,7 @@ MOVED = {
     "puvae_rt.command": "puvae_rt.cli.command",
     "puvae_rt.benchmark": "puvae_rt.bench",
     "puvae_rt.diagnosis": "puvae_rt.doctor",
+    "puvae_rt.digest": "puvae_rt.files",
     "puvae_rt.download": "puvae_rt.data.download",
     "puvae_rt.robustness": "puvae_rt.attacks",
     "puvae_rt.robustness.attacks": "puvae_rt.attacks.white_box",

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 from puvae_rt.errors import CheckpointError
+from puvae_rt.files import atomic_file
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write the .safetensors that becomes `path`, whose folder is made, once all of it is there.
+def atomic_weights(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for a .safetensors that replaces `path` on success; the folder of `path` is made.
 
     Raises:
         CheckpointError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with atomic_file(path) as part:
+            yield part
     except (OSError, SafetensorError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(
-            f"{path}: not written ({error}); make room, or give a path that can be written"
+            f"{path}: not written ({problem}); make room, or give a path that can be written"
         ) from error
+
+
+def __getattr__(name: str) -> Any:
+    if name != "whole":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("whole is now atomic_weights; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
+    return atomic_weights

@@ -58,9 +58,10 @@ def test_a_full_disk_is_told_and_other_faults_are_not_hidden(capsys: pytest.Capt
 
 
 def test_weights_that_cannot_be_written_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(b"before")
-    (tmp_path / "w.safetensors.part").mkdir()
-    with pytest.raises(CheckpointError, match=r"w.safetensors: not written \(.*; make room, or give a path"):
-        save_tensors(path, {"x": torch.zeros(2)}, {})
-    assert path.read_bytes() == b"before"
+    before = tmp_path / "before"
+    before.write_bytes(b"before")
+    (tmp_path / "folder.safetensors").mkdir()
+    for path in (tmp_path / "folder.safetensors", before / "w.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{path.name}: not written \(.*; make room, or give a path"):
+            save_tensors(path, {"x": torch.zeros(2)}, {})
+    assert before.read_bytes() == b"before"

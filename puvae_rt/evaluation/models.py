@@ -19,10 +19,10 @@ from puvae_rt.defenses.defense_gan import DefenseGan, Search
 from puvae_rt.defenses.magnet import MagNet
 from puvae_rt.defenses.protocol import Defended, Defense, NoDefense
 from puvae_rt.defenses.puvae import Puvae, RefinedPuvae, Refinement
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.attacked import Victim
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
+from puvae_rt.files import sha256_of
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names

@@ -10,8 +10,8 @@ from pathlib import Path
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
 from puvae_rt.device import Device, open_device
 from puvae_rt.device.emulated import EmulatedDevice
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError, ContractError
+from puvae_rt.files import sha256_of
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.compiled import CompiledEngine
 from puvae_rt.gpu.pipeline import GpuPipeline

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import TargetUnavailableError
+from puvae_rt.files import sha256_of
 from puvae_rt.kernels import nvrtc
 from puvae_rt.kernels.launch import ENTRIES
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from puvae_rt.errors import BuildError, BundleError
 from puvae_rt.runtime.fields import Fields
-from puvae_rt.weights_file import whole
+from puvae_rt.weights_file import atomic_weights
 
 Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -58,10 +58,10 @@ def read_checkpoint(
 
 
 def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
-    """Writes `tensors` under the header of the checkpoint `source` to `path`, as `whole` does."""
+    """Writes `tensors` under the header of the checkpoint `source` to `path`, as `atomic_weights` does."""
     with safe_open(source, "np") as file:
         metadata = file.metadata()
-    with whole(path) as part:
+    with atomic_weights(path) as part:
         save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from puvae_rt.contract import ImageContract, Score
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BuildError
+from puvae_rt.files import sha256_of
 from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint
 from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH, Ranks
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from puvae_rt.contract import ImageContract, Score
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError, UnknownModelError
+from puvae_rt.files import sha256_of
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 ASSETS = Path(__file__).parent.parent / "assets"

@@ -18,7 +18,7 @@ from typing import Any
 
 import platformdirs
 
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from puvae_rt.contract import MANIFEST_FILE, SCHEMA, ImageContract, Score
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError
+from puvae_rt.files import sha256_of
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 TARGETS = ("cpu", "rtx", "tensorrt")

@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from puvae_rt.errors import CheckpointError
-from puvae_rt.weights_file import whole
+from puvae_rt.weights_file import atomic_weights
 
 _META = "puvae"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Writes both to `path`, whole or not at all; CheckpointError when it cannot be written."""
-    with whole(path) as part:
+    with atomic_weights(path) as part:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
 
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import CheckpointError, ContractError
+from puvae_rt.files import sha256_of
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks

@@ -10,7 +10,7 @@ import onnx
 from demos.play.defense import DIGITS
 from demos.play.synthetic import Samples
 from puvae_rt.contract import CANDIDATES, CLASSIFIER_FILE, ENGINE_ONNX_FILE, IMAGE, LOGITS, Score
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.graph.selection import add_selection
 from tests.runtime import toy

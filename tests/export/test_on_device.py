@@ -11,7 +11,7 @@ import pytest
 from export import on_device, verify
 from export.samples import Samples, save_samples
 from puvae_rt.contract import REFERENCE_FILE
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from puvae_rt.gpu.plan import Plan
 from puvae_rt.kernels.shim import Shim
 from puvae_rt.runtime.manifest import Manifest

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from export import verify as command
 from export.build import Settings, build
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from tests.export.shipped import NAME, dataset
 
 pytestmark = pytest.mark.usefixtures("toy_assets")

@@ -19,7 +19,7 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality

@@ -9,8 +9,8 @@ import pytest
 
 from puvae_rt import Purifier
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, MANIFEST_FILE
-from puvae_rt.digest import sha256_of
 from puvae_rt.errors import BundleError, ContractError, PuvaeError, QualityError, UnknownModelError
+from puvae_rt.files import sha256_of
 from puvae_rt.runtime import assets
 from puvae_rt.runtime import bundle as source
 from tests.runtime import toy

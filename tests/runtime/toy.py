@@ -18,7 +18,7 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.graph.selection import add_selection
 from puvae_rt.models.spec import LATENT

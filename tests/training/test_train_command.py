@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from puvae_rt.cli import command as command_module
-from puvae_rt.digest import sha256_of
+from puvae_rt.files import sha256_of
 from puvae_rt.train import main
 from puvae_rt.training.artefacts import load_classifier, load_puvae
 

@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from export import atomic
-from export.atomic import whole_folder
-from puvae_rt.errors import BuildError
+from export.output import output_folder
+from puvae_rt import scratch
+from puvae_rt.errors import BuildError, FileError
+from puvae_rt.files import sha256_of
 
 
 def write(folder: Path, content: str) -> None:
-    with whole_folder(folder, "marker") as new:
+    with output_folder(folder, "marker") as new:
         (new / "marker").write_text(content)
 
 
 def test_a_new_folder_appears_at_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "bundle"
-    with whole_folder(folder, "marker") as new:
+    with output_folder(folder, "marker") as new:
         (new / "marker").write_text("1")
         assert not folder.exists()
     assert (folder / "marker").read_text() == "1"
@@ -26,7 +27,7 @@ def test_a_new_folder_appears_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("exchange", [True, False], ids=["in-one-step", "by-two-renames"])
 def test_an_old_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
     if not exchange:
-        monkeypatch.setattr(atomic, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(scratch, "_exchange", lambda a, b: False)
     folder = tmp_path / "bundle"
     write(folder, "old")
     (folder / "extra").write_text("of the old one")
@@ -40,7 +41,7 @@ def test_an_old_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_failure_leaves_everything_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
     folder = tmp_path / "bundle"
     write(folder, "old")
-    with pytest.raises(error), whole_folder(folder, "marker") as new:
+    with pytest.raises(error), output_folder(folder, "marker") as new:
         (new / "marker").write_text("half")
         raise error
     assert (folder / "marker").read_text() == "old"
@@ -66,3 +67,25 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(BuildError, match=r"cannot be written .*choose another --out"):
         write(tmp_path / "file" / "bundle", "1")
+
+
+def test_an_error_of_the_block_is_not_blamed_on_the_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "bundle", "marker"):
+        (tmp_path / "samples.npz").read_bytes()
+    with pytest.raises(FileError) as other, output_folder(tmp_path / "bundle", "marker"):
+        sha256_of(tmp_path / "samples.npz")
+    assert "--out" not in str(other.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_name_goes_on_working(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="whole_folder is now output_folder"):
+        from export.output import whole_folder
+    with whole_folder(tmp_path / "bundle", "marker"):
+        pass
+    assert (tmp_path / "bundle").is_dir()
+    with pytest.warns(DeprecationWarning, match="whole is now atomic_weights"):
+        from puvae_rt.weights_file import whole
+    with whole(tmp_path / "w.safetensors") as part:
+        part.write_bytes(b"1")
+    assert (tmp_path / "w.safetensors").read_bytes() == b"1"
