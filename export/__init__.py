@@ -1,1 +1,1 @@
-import puvae_rt  # noqa: F401 (old names below this package forward from there)
+import puvae_rt  # noqa: F401  # forwards old names below here, and switches usage reports off before ONNX Runtime is imported

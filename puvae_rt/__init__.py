@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from puvae_rt import _moved
+from puvae_rt import _moved, usage_reports
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _HOMES = {
     "Result": "puvae_rt.runtime.results",
 }
 
+usage_reports.switch_off()
 _moved.install()
 
 
