@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import cv2
@@ -12,6 +13,11 @@ from puvae_rt.video.frames import Pixels
 
 MAX_SIDE = 8192  # pixels; a damaged header may announce anything
 _DEFAULT_FPS, _MAX_FPS = 30.0, 240.0
+
+# OpenCV gives a video up after 4,096 packets of sound without a picture between them, as of a still screen.
+os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
+
+_TEXT_CODEC = int.from_bytes(b"ansi", "little")  # FFmpeg paints text files as a terminal would
 
 
 class Capture(Protocol):
@@ -32,8 +38,10 @@ def announced_fps(capture: Capture) -> float:
     return fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
 
 
-def check_size(capture: Capture, name: str) -> None:
-    """Before anything of that size is decoded."""
+def check_video(capture: Capture, name: str) -> None:
+    """Before anything of it is decoded; VideoError for text, and for sizes that no camera has."""
+    if int(capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT_CODEC:
+        raise VideoError(f"{name}: got a text, expected a video; check the name")
     width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise VideoError(f"{name}: got {width}x{height} pixels, expected sides from 1 to {MAX_SIDE}; scale the video")

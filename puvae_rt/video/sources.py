@@ -13,9 +13,11 @@ from typing import Protocol
 from puvae_rt.errors import VideoError
 from puvae_rt.video.files import FileSource
 from puvae_rt.video.frames import Frame
-from puvae_rt.video.live import SCHEMES, LiveSource, open_camera, open_stream, without_password
+from puvae_rt.video.live import LiveSource, open_camera, open_stream
+from puvae_rt.video.urls import SCHEMES, redact_url
 
 SYNTHETIC = "synthetic"
+_DIGITS = 9  # of a camera's index: more are none
 
 
 class VideoSource(Protocol):
@@ -38,19 +40,24 @@ class VideoSource(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(what: str, synthetic: Callable[[], VideoSource]) -> VideoSource:
+def open_source(what: str | Path, synthetic: Callable[[], VideoSource]) -> VideoSource:
     """A path, a camera's index, a URL, or "synthetic", which calls `synthetic`.
 
     Raises:
-        VideoError: it cannot be opened, or is not a video.
+        VideoError: it cannot be opened, or is not a video; `what` is of another type.
     """
+    if isinstance(what, Path):
+        return FileSource(what)
+    if not isinstance(what, str) or not what:
+        got = repr(what) if what == "" else f"{type(what).__name__}, not a string"
+        raise VideoError(f"source: got {got}; expected a video file, a camera's index, a URL or {SYNTHETIC!r}")
     if what == SYNTHETIC:
         return synthetic()
     if what.isdecimal():
-        return LiveSource(f"camera {what}", lambda: open_camera(int(what)))
+        return LiveSource(f"camera {what[:_DIGITS]}", lambda: open_camera(int(what[:_DIGITS])))
     scheme, separator, _ = what.partition("://")
     if not separator:
         return FileSource(Path(what))
     if scheme.lower() not in SCHEMES:
-        raise VideoError(f"{without_password(what)}: got {scheme}://, expected one of {', '.join(SCHEMES)}")
-    return LiveSource(without_password(what), lambda: open_stream(what))
+        raise VideoError(f"{redact_url(what)}: got {scheme}://, expected one of {', '.join(SCHEMES)}")
+    return LiveSource(redact_url(what), lambda: open_stream(what))

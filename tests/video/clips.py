@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +42,39 @@ def index_first(video: bytes) -> bytes:
         moov[place] = (int.from_bytes(moov[place], "big") + len(moov)).to_bytes(4, "big")
     head = int.from_bytes(video[:4], "big")
     return video[:head] + bytes(moov) + video[head:at]
+
+
+def trimmed(video: bytes, hidden: int) -> bytes:
+    """The same MP4 as cut without being encoded anew: an edit list hides its first frames, all samples are there."""
+    data = bytearray(video)
+    edit, table = data.find(b"elst"), data.find(b"stts")
+    count, ticks = (int.from_bytes(data[table + at : table + at + 4], "big") for at in (12, 16))
+    movie, media = (_ticks_per_second(data, name) for name in (b"mvhd", b"mdhd"))
+    shown = round((count - hidden) * ticks * movie / media)
+    data[edit + 12 : edit + 20] = shown.to_bytes(4, "big") + (hidden * ticks).to_bytes(4, "big")
+    return bytes(data)
+
+
+def _ticks_per_second(data: bytearray, box: bytes) -> int:
+    at = data.find(box) + 16
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def save_as(path: Path, codec: str, frames: int = 40) -> Path:
+    """A clip in the container that the suffix names."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25.0, SIZE)
+    assert writer.isOpened(), f"OpenCV writes no {path.suffix} here"
+    for index in range(frames):
+        writer.write(textured(index))
+    writer.release()
+    return path
+
+
+def lengthened(matroska: bytes, factor: float) -> bytes:
+    """Its header announces a longer duration, as of a sound that goes on behind the pictures."""
+    at = matroska.find(b"\x44\x89\x88") + 3
+    (milliseconds,) = struct.unpack_from(">d", matroska, at)
+    return matroska[:at] + struct.pack(">d", factor * milliseconds) + matroska[at + 8 :]
 
 
 def scrambled(video: bytes) -> bytes:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from puvae_rt.errors import VideoError
+from puvae_rt.video.container import Layout, read_layout
 from puvae_rt.video.files import FileSource
 from puvae_rt.video.frames import Truth
 from puvae_rt.video.sources import open_source
@@ -93,6 +96,73 @@ def assert_breaks_off(clip: Path) -> None:
     assert all(frame.image.mean() > 20 for frame in seen)  # none black
 
 
+@pytest.mark.parametrize("hidden", [1, 13, 35])
+def test_a_trimmed_clip_is_whole(clip: Path, hidden: int) -> None:
+    """Lossless cuts, as phones make them, keep the frames that they hide."""
+    clip.write_bytes(clips.trimmed(clip.read_bytes(), hidden))
+    assert cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT) == 40
+    assert read_layout(clip).shown == 40 - hidden
+    assert len(list(FileSource(clip))) == 40 - hidden
+
+
+def test_a_trimmed_clip_that_is_cut_short(clip: Path) -> None:
+    video = clips.trimmed(clips.index_first(clip.read_bytes()), 10)
+    clip.write_bytes(video[: int(0.6 * len(video))])
+    with pytest.raises(VideoError, match=r"got \d+ frames, expected 30; the file is damaged or cut short"):
+        list(FileSource(clip))
+
+
+CONTAINERS = {"mkv": "mp4v", "webm": "VP80", "avi": "MJPG", "flv": "FLV1", "mov": "mp4v"}
+
+
+@pytest.mark.parametrize("suffix, codec", CONTAINERS.items(), ids=CONTAINERS)
+def test_containers_whole_and_cut(tmp_path: Path, suffix: str, codec: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = clips.save_as(tmp_path / f"clip.{suffix}", codec)
+    assert len(list(FileSource(path))) == 40
+    assert not read_layout(path).cut and not caplog.records
+    video = path.read_bytes()
+    path.write_bytes(video[: int(0.6 * len(video))])
+    assert read_layout(path).cut
+    with pytest.raises(VideoError, match="cut short"):
+        list(FileSource(path))
+
+
+def test_a_header_that_promises_too_much_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = clips.save_as(tmp_path / "clip.mkv", "mp4v")
+    path.write_bytes(clips.lengthened(path.read_bytes(), 3))
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 120
+    assert len(list(FileSource(path))) == 40
+    assert "got all 40 frames that are there; its header announced 120" in caplog.text
+
+
+def test_layouts_of_damaged_files_tell_nothing_and_raise_nothing(clip: Path, tmp_path: Path) -> None:
+    files = [clip, *(clips.save_as(tmp_path / f"c.{suffix}", codec, 3) for suffix, codec in CONTAINERS.items())]
+    random = np.random.default_rng(0)
+    for path in files:
+        video = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(video[: int(random.integers(0, len(video) + 1))])
+            for at in random.integers(0, max(1, len(damaged)), 20):
+                damaged[at : at + 1] = random.bytes(1) if damaged else b""
+            path.write_bytes(damaged)
+            layout = read_layout(path)
+            assert layout.shown is None or layout.shown >= 0
+    assert read_layout(tmp_path) == read_layout(tmp_path / "absent") == Layout()
+
+
+def test_a_still_screen_with_sound_is_read_to_its_end() -> None:
+    """OpenCV gives up after 4,096 packets of sound between two pictures, unless it is told otherwise."""
+    assert int(os.environ["OPENCV_FFMPEG_READ_ATTEMPTS"]) >= 1_000_000
+
+
+@pytest.mark.parametrize("suffix", ["txt", "asc", "nfo"])
+def test_texts_are_no_videos(tmp_path: Path, suffix: str) -> None:
+    """FFmpeg would paint them as a terminal does."""
+    (tmp_path / f"read.{suffix}").write_text("words\n" * 200)
+    with pytest.raises(VideoError, match=r"got a text, expected a video|no readable video"):
+        FileSource(tmp_path / f"read.{suffix}")
+
+
 def hostile(clip: Path) -> dict[str, bytes]:
     video = clip.read_bytes()
     return {
@@ -121,10 +191,40 @@ def test_paths_that_are_no_file(tmp_path: Path, what: str) -> None:
         open_source(str(tmp_path / what), no_synthetic)
 
 
-def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(VideoError, match="not a regular file"):
-        open_source(str(tmp_path / "pipe"), no_synthetic)
+def special(folder: Path) -> dict[str, Path]:
+    paths = {name: folder / name for name in ("folder", "pipe", "socket", "link", "name\udcff.mp4")}
+    paths["folder"].mkdir()
+    os.mkfifo(paths["pipe"])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(paths["socket"]))
+    paths["link"].symlink_to("nothing")
+    clips.save(folder / "clip.mp4", frames=2).rename(paths["name\udcff.mp4"])
+    (folder / "file").touch()
+    paths |= {"below": folder / "file" / "clip.mp4", "long": folder / ("a" * 300), "nul": folder / "a\0b"}
+    return paths | {"device": Path("/dev/null"), "secret": Path("rtsp:/admin:hidden@camera/live")}
+
+
+SPECIAL = {
+    "folder": "got a folder; make a video of its images",
+    "pipe": "got a FIFO, not a regular file",
+    "socket": "got a socket, not a regular file",
+    "device": "got a device, not a regular file; a camera is given by its index",
+    "link": "a symbolic link to nothing",
+    "name\udcff.mp4": "a name that is not UTF-8; rename the file",
+    "below": "cannot be read",
+    "long": "cannot be read",
+    "nul": "cannot be read|no such file",
+    "secret": r"rtsp:/\*\*\*@camera/live: no such file",
+}
+
+
+@pytest.mark.parametrize("case", SPECIAL)
+def test_what_is_no_file_is_named(tmp_path: Path, case: str) -> None:
+    """None is waited for, none ends the process."""
+    with pytest.raises(VideoError, match=SPECIAL[case]) as refused:
+        open_source(str(special(tmp_path)[case]), no_synthetic)
+    assert "expected a video file, a camera's index, a URL" in str(refused.value)
+    str(refused.value).encode("utf-8")
 
 
 def test_strange_names_are_names(tmp_path: Path) -> None:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from puvae_rt.errors import VideoError
-from puvae_rt.video.live import LiveSource, open_camera, open_stream, without_password
+from puvae_rt.video import live as live_module
+from puvae_rt.video.live import LiveSource, open_camera, open_stream, still_reading
 from puvae_rt.video.sources import open_source
+from puvae_rt.video.urls import redact_url
 from tests.video import clips
 
 
@@ -29,7 +35,8 @@ class Camera:
         return True
 
     def get(self, key: int) -> float:
-        return {cv2.CAP_PROP_FPS: 15.0, cv2.CAP_PROP_FRAME_WIDTH: self.width, cv2.CAP_PROP_FRAME_HEIGHT: 120.0}[key]
+        known = {cv2.CAP_PROP_FPS: 15.0, cv2.CAP_PROP_FRAME_WIDTH: self.width, cv2.CAP_PROP_FRAME_HEIGHT: 120.0}
+        return known.get(key, 0.0)
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         self.looked.release()
@@ -124,6 +131,83 @@ def test_a_camera_that_never_delivers() -> None:
     raise AssertionError("the reader goes on")
 
 
+def test_a_source_that_failed_leaves_no_reader_behind() -> None:
+    """The thread ends with the error, and what hangs is known until it comes back."""
+    before = threading.active_count()
+    with pytest.raises(VideoError):
+        LiveSource("camera", lambda: Camera(5, width=1e9))
+    assert threading.active_count() == before and not still_reading()
+    camera = Camera(5)
+    with pytest.raises(VideoError, match="no frame within"):
+        LiveSource("camera", lambda: camera, open_seconds=0.1)
+    assert still_reading()
+    camera.shutter.release()
+    wait_until(lambda: not still_reading())
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+ABANDONED = """
+import sys
+from functools import partial
+from puvae_rt.video.live import LiveSource, open_stream
+url = sys.argv[1]
+LiveSource(url, partial(open_stream, url, 1.5, 1.5), open_seconds=1.5)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_python_ends_by_its_own_way_while_a_reader_hangs(scheme: str) -> None:
+    """Both limits at once: the thread comes back while the interpreter ends."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/x"
+        command = [sys.executable, "-c", ABANDONED, url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "got no frame within 1.5 s" in ended.stderr
+    assert "terminate called" not in ended.stderr
+
+
+UNCLOSED = """
+import sys
+from puvae_rt.video.sources import open_source
+frames = iter(open_source(sys.argv[1], None))
+next(frames)
+"""
+
+
+def test_a_source_that_nobody_closed(mjpeg: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", UNCLOSED, mjpeg], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_limits_of_ffmpeg_are_shorter_than_ours() -> None:
+    assert live_module.STREAM_OPEN_SECONDS + live_module.STREAM_READ_SECONDS < live_module.OPEN_SECONDS
+    assert live_module.STREAM_READ_SECONDS < live_module.READ_SECONDS
+
+
+@pytest.mark.parametrize("number", ["256", "99999999999999999999", "9" * 5000])
+def test_numbers_that_no_camera_has(number: str) -> None:
+    with pytest.raises(VideoError, match=r"camera [29]\d+: "):
+        open_source(number, lambda: None)
+
+
+@pytest.mark.parametrize("what", [None, 0, b"clip.mp4", ["clip.mp4"], 1.5, True, ""])
+def test_sources_of_another_type(what: object) -> None:
+    with pytest.raises(VideoError, match=r"source: got .*expected a video file, a camera's index, a URL"):
+        open_source(what, lambda: None)  # type: ignore[arg-type]
+
+
+def test_an_address_that_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no URL that OpenCV takes"):
+        open_source("http://127.0.0.1/\udcff", lambda: None)
+
+
 def test_a_size_that_no_camera_has() -> None:
     camera = Camera(5, width=1e9)
     with pytest.raises(VideoError, match="expected sides from 1"):
@@ -153,11 +237,11 @@ def test_protocols_that_are_no_stream(url: str) -> None:
 
 
 def test_messages_keep_passwords_to_themselves() -> None:
-    assert without_password("rtsp://admin:s3cr:et@cam:554/x") == "rtsp://admin:***@cam:554/x"
-    assert without_password("http://cam/x:y@z") == "http://cam/x:y@z"
     with pytest.raises(VideoError) as refused:
-        open_source("ftp://admin:hidden@host/a", lambda: None)
-    assert "hidden" not in str(refused.value)
+        open_source("ftp://admin:hidden@host/a?token=hidden", lambda: None)
+    assert "hidden" not in str(refused.value) and "ftp://***@host/a?token=***" in str(refused.value)
+    with pytest.warns(DeprecationWarning, match="is now redact_url"):
+        assert live_module.without_password is redact_url
 
 
 class Mjpeg(BaseHTTPRequestHandler):
@@ -176,13 +260,45 @@ class Mjpeg(BaseHTTPRequestHandler):
         pass
 
 
+class Stray(Mjpeg):
+    """What other servers answer."""
+
+    def do_GET(self) -> None:
+        kind = self.path.strip("/").partition("?")[0].partition(".")[0]
+        if kind == "redirect":
+            self.send_response(302)
+            self.send_header("Location", "/missing.mjpg?token=hidden")
+            self.end_headers()
+        elif kind in ("refused", "missing"):
+            self.send_error({"refused": 401, "missing": 404}[kind])
+        else:
+            self.send_response(200)
+            self.send_header("Content-Type", f"text/{kind}")
+            self.end_headers()
+            self.wfile.write(b"<html><body>log in</body></html>\n" * 50)
+
+
 @pytest.fixture
 def mjpeg() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Mjpeg) as server:
+    with serving(Mjpeg) as port:
+        yield f"http://127.0.0.1:{port}/stream.mjpg"
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/stream.mjpg"
+        yield server.server_port
         server.shutdown()
+
+
+@pytest.mark.parametrize("answer", ["refused.mjpg", "missing.mjpg", "redirect.mjpg", "html", "plain.txt", "html.mjpg"])
+def test_stray_answers(answer: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(Stray) as port, pytest.raises(VideoError) as refused:
+        open_source(f"http://user:hidden@127.0.0.1:{port}/{answer}?token=hidden", lambda: None)
+    assert f"http://***@127.0.0.1:{port}/{answer}?token=***: " in str(refused.value)
+    assert "hidden" not in "".join((str(refused.value), *capfd.readouterr()))
 
 
 def test_a_network_camera(mjpeg: str) -> None:

@@ -1,0 +1,44 @@
+"""Addresses of streams, and how they may be shown."""
+
+from __future__ import annotations
+
+import re
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
+
+_HIDDEN = "***"
+# The slashes may be missing by mistake, and the scheme, too: what stands before the @ is a secret all the same.
+_URL = re.compile(rf"((?:[A-Za-z][A-Za-z0-9+.-]*://)|(?:(?:{'|'.join(SCHEMES)}):/*))(.*)", re.DOTALL | re.IGNORECASE)
+_BARE = re.compile(r"[^/?#@\s]{2,}:[^@]*@")  # one letter is a drive
+
+
+def redact_url(url: str) -> str:
+    """`url` for messages, logs and reports: rtsp://***@camera:554/live?token=***.
+
+    Hidden are the user's name (it may be a token) and password, all values of the query, of the fragment and of
+    `name=value` in the path. A password may hold `/`, `?` or `@`: where a `:` or `@` stands before the first `/`,
+    everything up to the last @ is hidden. What is no URL comes back as it is.
+    """
+    match = _URL.fullmatch(url)
+    if match is None and _BARE.match(url) is None:
+        return url
+    scheme, rest = match.groups() if match else ("", url)
+    first = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user = ""
+    in_query = False
+    if "@" in rest and ("@" in first or ":" in first):
+        secret, _, rest = rest.rpartition("@")
+        user, in_query = f"{_HIDDEN}@", "?" in secret or "#" in secret
+    at = 0 if in_query else next((i for i, letter in enumerate(rest) if letter in "?#"), len(rest))
+    path = re.sub(r"=[^/;&,]*", f"={_HIDDEN}", rest[:at])
+    return f"{scheme}{user}{path}{_redact_query(rest[at:])}"
+
+
+def _redact_query(query: str) -> str:
+    """?a=1&b=2#c -> ?a=***&b=***; names without a value may be secrets themselves."""
+    if not query:
+        return ""
+    mark = query[0] if query[0] in "?#" else ""
+    fields = re.split(r"[&;]", query[len(mark) :])
+    shown = [f"{field.partition('=')[0]}={_HIDDEN}" if "=" in field else _HIDDEN for field in fields if field]
+    return mark + "&".join(shown)
