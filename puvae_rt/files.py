@@ -25,6 +25,7 @@ __all__ = [
     "difference",
     "locked",
     "open_regular",
+    "publish",
     "read_bytes",
     "remove_leftovers",
     "scratch_folder",
@@ -57,7 +58,7 @@ def open_regular(path: Path | str, limit: int | None = None, within: Path | str 
     Raises:
         FileError: absent, a FIFO, device, socket or folder, larger than `limit`, or outside `within`.
     """
-    with told(path, "cannot be read"), ExitStack() as on_failure:
+    with told(path, "is unreadable"), ExitStack() as on_failure:
         if within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within)):
             raise file_error(path, f"leads to {os.path.realpath(path)}, expected a file inside {within}", errno.EACCES)
         _require_regular(path, Path(path).stat())  # before it is opened: opening a device may do something
@@ -66,23 +67,23 @@ def open_regular(path: Path | str, limit: int | None = None, within: Path | str 
         status = os.fstat(file.fileno())
         _require_regular(path, status)  # again: it may have been exchanged meanwhile
         if limit is not None and status.st_size > limit:
-            raise file_error(path, f"{status.st_size} bytes, expected at most {limit}", errno.EFBIG)
+            raise file_error(path, f"has {status.st_size} bytes, expected at most {limit}", errno.EFBIG)
         on_failure.pop_all()
         return file
 
 
 def read_bytes(path: Path | str, limit: int, within: Path | str | None = None) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; as `open_regular`."""
-    with open_regular(path, limit, within) as file, told(path, "cannot be read"):
+    with open_regular(path, limit, within) as file, told(path, "is unreadable"):
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise file_error(path, f"over {limit} bytes, expected at most as many", errno.EFBIG)
+        raise file_error(path, f"has over {limit} bytes, expected at most as many", errno.EFBIG)
     return data
 
 
 def sha256_of(path: Path | str, limit: int | None = None, within: Path | str | None = None) -> str:
     """Hex sha256 of a regular file; as `open_regular`."""
-    with open_regular(path, limit, within) as file, told(path, "cannot be read"):
+    with open_regular(path, limit, within) as file, told(path, "is unreadable"):
         return _sha256(file)
 
 
@@ -93,7 +94,7 @@ def difference(
     limit: int = MAX_MEMBER_BYTES,
     within: Path | str | None = None,
 ) -> str | None:
-    """Why a file is not the recorded one, in words; None when it is.
+    """Why a file is not the recorded one, as words to follow its name; None when it is.
 
     Args:
         path: the file.
@@ -103,14 +104,14 @@ def difference(
         within: as `open_regular` takes it.
     """
     try:
-        with open_regular(path, limit if size is None else None, within) as file, told(path, "cannot be read"):
+        with open_regular(path, limit if size is None else None, within) as file, told(path, "is unreadable"):
             got_size = os.fstat(file.fileno()).st_size
             if size is not None and got_size != size:
                 return f"has {got_size} bytes, expected {size}"
             got = _sha256(file)
     except FileError as error:
-        return f"is unreadable ({error.strerror})"
-    return None if got == sha256 else f"has sha256 {got[:12]}..., expected {sha256[:12]}..."
+        return error.strerror
+    return None if got == sha256 else f"was changed: its sha256 is {got[:12]}..., expected {sha256[:12]}..."
 
 
 @contextmanager

@@ -122,7 +122,9 @@ def test_what_is_read_is_what_is_there(tmp_path: Path) -> None:
         assert files.read_bytes(name, 3, tmp_path) == b"abc"
         assert files.sha256_of(name, 3, tmp_path) == digest
         assert files.difference(name, digest, 3, within=tmp_path) is None
-    assert files.difference(path, digest[::-1]) == f"has sha256 {digest[:12]}..., expected {digest[::-1][:12]}..."
+    assert files.difference(path, digest[::-1]) == (
+        f"was changed: its sha256 is {digest[:12]}..., expected {digest[::-1][:12]}..."
+    )
 
 
 def test_the_recorded_size_is_compared_before_anything_is_hashed(

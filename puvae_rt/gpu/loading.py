@@ -116,13 +116,14 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
         plan = build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
         (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)
 
-    slot = f"classifier-{source.target}-sm{capability.replace('.', '')}-{str(identity['source_sha256'])[:16]}"
-    folder = cache.obtain(slot, identity, build)
-    if folder is None:
+    def opened(folder: Path) -> CompiledEngine:
+        path = folder / ENGINE_PLAN_FILE
+        return trt.TrtEngine(source.target, path.read_bytes(), path)
+
+    engine = cache.open_cached(f"classifier-{source.target}", identity, build, opened)
+    if engine is None:
         logger.warning("the classifier %s runs on the CPU: its engine has no place to be kept", model)
-        return None
-    path = folder / ENGINE_PLAN_FILE
-    return trt.TrtEngine(source.target, path.read_bytes(), path)
+    return engine
 
 
 def _free(engine: CompiledEngine, classifier: CompiledEngine | None, device: Device | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BundleError, UnknownModelError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import difference
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -35,12 +35,8 @@ class ShippedModel:
         if file not in self.sha256:
             raise BundleError(f"{self.model}: no file {file!r}, it ships {', '.join(sorted(self.sha256))}")
         path = self.folder / file
-        try:
-            got = sha256_of(path)
-        except OSError as error:
-            raise BundleError(f"{path}: unreadable ({error}); {_REMEDY}") from error
-        if got != self.sha256[file]:
-            raise BundleError(f"{path}: sha256 {got[:12]}..., expected {self.sha256[file][:12]}...; {_REMEDY}")
+        if (problem := difference(path, self.sha256[file])) is not None:
+            raise BundleError(f"{path}: {problem}; {_REMEDY}")
         return path
 
     def classifier(self, name: str | None = None) -> Path:

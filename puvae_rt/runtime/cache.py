@@ -1,118 +1,127 @@
 """Engines built for this machine, kept between runs.
 
-A slot is a folder of the cache with the engine's files and identity.json: everything the engine depends on, and the
-sha256 of every file. A slot is used only when both agree with what is asked now; otherwise it is built afresh, and
-the reason is logged. Slots appear by renaming a finished folder, so no process ever sees half of one.
+A slot is a folder of the cache, named by a hash of everything the engine depends on (its identity), with the engine's
+files and identity.json: that identity, and the sha256 of every file. A slot is used only when both agree with what is
+asked now and the engine opens; otherwise it is built afresh, and the reason is logged. Slots appear by renaming a
+finished folder, so no process ever sees half of one, and the least recently used ones go when all hold over MAX_BYTES.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import platformdirs
-
-from puvae_rt.files import sha256_of
+from puvae_rt.errors import BundleError, DeviceError, FileError
+from puvae_rt.files import difference, publish, read_bytes, remove_leftovers, scratch_folder, sha256_of, write_json
+from puvae_rt.schema import PlainFileName, Sha256, Text, decode
+from puvae_rt.user_cache import VARIABLE, cache_folder, evict, mark_used, warn_unwritable
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "PUVAE_CACHE"
+ENVIRONMENT = VARIABLE
 IDENTITY_FILE = "identity.json"
+MAX_BYTES = 2 << 30  # of all slots together
 _MAX_IDENTITY_BYTES = 1 << 20
 _NONE_YET = "none yet"
 
 Identity = Mapping[str, str | int]
+T = TypeVar("T")
 
 
-def cache_root() -> Path:
-    """$PUVAE_CACHE, or the user's cache directory of this system."""
-    return Path(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("puvae_rt")) / "engines"
+@dataclass(frozen=True)
+class Slot:
+    """identity.json."""
+
+    identity: dict[Text, Text | int]
+    files: dict[PlainFileName, Sha256]
+
+
+def cache_root() -> Path | None:
+    """The folder of all slots; None where the user has no cache."""
+    return cache_folder("engines")
 
 
 def obtain(slot: str, identity: Identity, build: Callable[[Path], Any]) -> Path | None:
-    """The folder of a slot whose identity and files are as asked, built when need be.
+    """The folder of a slot whose identity and files are as asked, built when need be; as `open_cached`."""
+    return open_cached(slot, identity, build, lambda folder: folder)
+
+
+def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], opened: Callable[[Path], T]) -> T | None:
+    """What `opened` makes of a slot whose identity and files are as asked, built when need be.
 
     Args:
-        slot: the folder's name.
+        slot: how the folder's name begins.
         identity: everything the files depend on.
         build: writes the files into the empty folder it is given.
+        opened: opens them; a BundleError or DeviceError of a slot that was found makes it be built once more.
     Returns:
-        The folder, or None when the cache cannot be written: the caller goes on without it.
+        What `opened` returned, or None when the cache cannot be used, which is logged: the caller goes on without it.
     """
-    folder = cache_root() / slot
-    reason = mismatch(folder, identity)
+    root = cache_root()
+    if root is None:
+        return None
+    folder = root / f"{slot}-{_digest(identity)}"
+    reason, damaged = mismatch(folder, identity), False
     if reason is None:
-        return folder
+        try:
+            value = opened(folder)
+            mark_used(folder)
+            remove_leftovers(root)
+            return value
+        except (BundleError, DeviceError) as error:
+            reason, damaged = f"what it holds cannot be used ({error})", True
     logger.log(logging.INFO if reason == _NONE_YET else logging.WARNING, "building %s: %s", folder, reason)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{slot}.", dir=folder.parent) as scratch:
-            _build(Path(scratch) / "new", identity, build)
-            _publish(Path(scratch), folder, identity)
+        with scratch_folder(root) as new:
+            _build(new, identity, build)
+            if damaged or mismatch(folder, identity) is not None:  # else another process was faster
+                publish(new, folder)
+        evict(root, MAX_BYTES)
     except OSError as error:
-        logger.warning(
-            "engine cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
-            folder.parent,
-            error,
-            ENVIRONMENT,
-        )
+        warn_unwritable(root, error)
         return None
-    return folder
+    try:
+        return opened(folder)
+    except (BundleError, DeviceError) as error:
+        logger.warning("engine cache %s: what was just built in it cannot be used (%s): going on without", root, error)
+        return None
 
 
 def mismatch(folder: Path, identity: Identity) -> str | None:
     """Why the slot may not be used, in words; None when it may."""
     path = folder / IDENTITY_FILE
     try:
-        if path.stat().st_size > _MAX_IDENTITY_BYTES:
-            return f"{IDENTITY_FILE} is larger than {_MAX_IDENTITY_BYTES} bytes"
-        document = json.loads(path.read_text("utf-8"))
-        recorded, files = dict(document["identity"]), dict(document["files"])
-    except FileNotFoundError:
-        return _NONE_YET
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        slot = decode(read_bytes(path, _MAX_IDENTITY_BYTES, folder), Slot, IDENTITY_FILE, "it is built anew")
+    except FileError as error:
+        return _NONE_YET if error.errno == errno.ENOENT else f"{IDENTITY_FILE} is damaged ({error.strerror})"
+    except BundleError as error:
         return f"{IDENTITY_FILE} is damaged ({error})"
-    for key in sorted({*recorded, *identity}):
-        if recorded.get(key) != identity.get(key):
-            return f"{key} was {recorded.get(key)}, is {identity.get(key)}"
-    return _changed_file(folder, files)
-
-
-def _changed_file(folder: Path, files: Mapping[str, str]) -> str | None:
-    for path in folder.iterdir():
-        if path.name not in {*files, IDENTITY_FILE}:
-            return f"{path.name} does not belong"
-    for name, expected in files.items():
-        try:
-            if sha256_of(folder / name) != expected:
-                return f"{name} was changed after it was built"
-        except OSError as error:
-            return f"{name} is unreadable ({error})"
+    for key in sorted({*slot.identity, *identity}):
+        if slot.identity.get(key) != identity.get(key):
+            return f"{key} was {slot.identity.get(key)}, is {identity.get(key)}"
+    try:
+        foreign = {path.name for path in folder.iterdir()} - {*slot.files, IDENTITY_FILE}
+    except OSError as error:
+        return f"it cannot be listed ({error.strerror})"
+    if foreign:
+        return f"{ascii(min(foreign))[1:-1]} does not belong"
+    for name, expected in slot.files.items():
+        if (changed := difference(folder / name, expected, within=folder)) is not None:
+            return f"{name} {changed}"
     return None
 
 
 def _build(folder: Path, identity: Identity, build: Callable[[Path], Any]) -> None:
-    folder.mkdir()
     build(folder)
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    document = {"identity": dict(identity), "files": files}
-    (folder / IDENTITY_FILE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", "utf-8")
+    write_json(folder / IDENTITY_FILE, {"identity": dict(identity), "files": files})
 
 
-def _publish(scratch: Path, folder: Path, identity: Identity) -> None:
-    """Both renames are atomic; whoever loses a race against another process takes the winner's slot."""
-    if mismatch(folder, identity) is None:
-        return
-    with suppress(FileNotFoundError):
-        folder.rename(scratch / "stale")
-    try:
-        (scratch / "new").rename(folder)
-    except OSError:
-        if mismatch(folder, identity) is not None:
-            raise
+def _digest(identity: Identity) -> str:
+    return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()[:16]

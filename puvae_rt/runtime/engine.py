@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import onnxruntime as ort
 
-import puvae_rt
 from puvae_rt.contract import ENGINE_ONNX_FILE
-from puvae_rt.errors import BundleError, ContractError
+from puvae_rt.errors import BundleError, ContractError, FileError
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.bundle import CPU, Source
 from puvae_rt.runtime.cpu import OrtEngine, open_session
 from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
@@ -65,18 +66,32 @@ def open_engine(source: Source, threads: int, device: str | Device | None = None
 def _cpu_engine(source: Source, threads: int) -> Engine:
     """The source's graph as ONNX Runtime optimised it for this processor: out of the cache, or built into it."""
     classes = len(source.classes)
-    slot = f"{source.name}-{source.target}-{threads}t-{source.sha256[:16]}"
-    try:
-        folder = cache.obtain(slot, _cpu_identity(source, threads), lambda new: _optimize(source, threads, new))
-        if folder is not None:
-            return OrtEngine(folder / ENGINE_ONNX_FILE, source.contract, classes, threads, optimized=True)
-    except BundleError as error:  # raised again below when the source itself is at fault
-        logger.warning("running without the engine cache: %s", error)
-    return OrtEngine(source.engine, source.contract, classes, threads)
+
+    def optimized(folder: Path) -> Engine:
+        return OrtEngine(folder / ENGINE_ONNX_FILE, source.contract, classes, threads, optimized=True)
+
+    engine = cache.open_cached(
+        f"{source.name}-{source.target}",
+        _cpu_identity(source, threads),
+        lambda new: _optimize(source, threads, new),
+        optimized,
+    )
+    return engine or OrtEngine(source.engine, source.contract, classes, threads)
 
 
 def _optimize(source: Source, threads: int, folder: Path) -> None:
-    open_session(source.engine, threads, save_optimized=folder / ENGINE_ONNX_FILE)
+    """Writes the graph as ONNX Runtime optimised it.
+
+    Raises:
+        BundleError: ONNX Runtime refuses the source.
+        FileError: it could not write, for it says both in the same way.
+    """
+    target = folder / ENGINE_ONNX_FILE
+    try:
+        open_session(source.engine, threads, save_optimized=target)
+    except BundleError as error:
+        open_session(source.engine, threads)  # raises where the source is at fault
+        raise FileError(errno.EIO, f"not written ({error})", str(target)) from error
 
 
 def _cpu_identity(source: Source, threads: int) -> cache.Identity:
@@ -84,7 +99,7 @@ def _cpu_identity(source: Source, threads: int) -> cache.Identity:
         "source_sha256": source.sha256,
         "target": source.target,
         "onnxruntime": ort.__version__,
-        "puvae_rt": puvae_rt.__version__,
+        "puvae_rt": __version__,
         "cpu": machine.cpu_model(),
         "cpu_flags": machine.cpu_flags_digest(),
         "threads": threads,

@@ -10,7 +10,7 @@ from typing import Any
 
 from puvae_rt.contract import MANIFEST_FILE, SCHEMA, ImageContract, Score
 from puvae_rt.errors import BundleError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import difference
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 TARGETS = ("cpu", "rtx", "tensorrt")
@@ -114,17 +114,15 @@ class Manifest:
         (Path(bundle_dir) / MANIFEST_FILE).write_text(text + "\n", "utf-8")
 
     def verify_files(self, bundle_dir: Path | str) -> None:
-        """BundleError naming the first file that is missing or differs from its recorded sha256."""
+        """Checks every file that the manifest names.
+
+        Raises:
+            BundleError: one is missing, is no regular file inside the folder, or differs from its recorded sha256.
+        """
         for name, expected in self.files.items():
             path = Path(bundle_dir) / name
-            try:
-                got = sha256_of(path)
-            except OSError as error:
-                raise BundleError(f"{path}: named in the manifest but unreadable ({error}); rebuild") from error
-            if got != expected:
-                raise BundleError(
-                    f"{path}: sha256 {got[:12]}..., the manifest says {expected[:12]}...; rebuild the bundle"
-                )
+            if (problem := difference(path, expected, within=bundle_dir)) is not None:
+                raise BundleError(f"{path}: {problem}; rebuild the bundle")
 
 
 def _refuse_constant(name: str) -> None:

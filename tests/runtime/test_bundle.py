@@ -76,7 +76,7 @@ def test_an_unknown_model_lists_the_known_ones(shipped: Path, name: str, closest
 def test_a_shipped_file_that_was_changed_is_refused(shipped: Path, file: str) -> None:
     with (shipped / file).open("ab") as changed:
         changed.write(b"\0")
-    with pytest.raises(BundleError, match=rf"{file}: sha256 .* expected .*; reinstall"):
+    with pytest.raises(BundleError, match=rf"{file}: was changed: its sha256 is .* expected .*; reinstall"):
         Purifier.load("mnist", threads=1)
 
 
@@ -95,6 +95,26 @@ def replace_engine(save: Callable[[Path], object]) -> Callable[[Path], None]:
     return change
 
 
+def instead(file: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def change(bundle: Path) -> None:
+        (bundle / file).unlink()
+        make(bundle / file)
+
+    return change
+
+
+def moved_outside(path: Path) -> None:
+    """The same bytes, behind a link that leaves the bundle."""
+    outside = path.parent.with_name("outside")
+    toy.save_bundle(outside)
+    path.symlink_to(outside / path.name)
+
+
+def sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10 << 30)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], type[PuvaeError], str]] = {
     "no manifest": (lambda b: (b / MANIFEST_FILE).unlink(), BundleError, r"no manifest.json .*export.build"),
     "manifest cut short": (lambda b: os.truncate(b / MANIFEST_FILE, 200), BundleError, "manifest"),
@@ -105,6 +125,17 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[PuvaeError], str]] = {
     "engine missing": (lambda b: (b / ENGINE_ONNX_FILE).unlink(), BundleError, "engine.onnx"),
     "engine cut short": (lambda b: os.truncate(b / ENGINE_ONNX_FILE, 1000), BundleError, "engine.onnx.*sha256"),
     "classifier changed": (lambda b: os.truncate(b / CLASSIFIER_FILE, 1000), BundleError, "classifier.onnx.*sha256"),
+    "engine is a FIFO": (instead(ENGINE_ONNX_FILE, os.mkfifo), BundleError, "engine.onnx: is a FIFO, expected a reg"),
+    "classifier is a FIFO": (instead(CLASSIFIER_FILE, os.mkfifo), BundleError, "classifier.onnx: is a FIFO"),
+    "manifest is a FIFO": (instead(MANIFEST_FILE, os.mkfifo), BundleError, "manifest.json"),
+    "engine is a device": (
+        instead(ENGINE_ONNX_FILE, lambda p: p.symlink_to("/dev/zero")),
+        BundleError,
+        "engine.onnx: leads to /dev/zero, expected a file inside",
+    ),
+    "engine is a folder": (instead(ENGINE_ONNX_FILE, Path.mkdir), BundleError, "engine.onnx: is a folder"),
+    "engine is huge and sparse": (instead(ENGINE_ONNX_FILE, sparse), BundleError, "engine.onnx: has 10737418240 bytes"),
+    "engine is outside": (instead(ENGINE_ONNX_FILE, moved_outside), BundleError, "engine.onnx: leads to .*outside"),
     "engine is no ONNX": (
         replace_engine(lambda p: p.write_bytes(b"no model" * 9)),
         BundleError,

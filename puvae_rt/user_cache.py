@@ -1,0 +1,84 @@
+"""The user's cache: where what can be made again is kept, and how it stays small."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import platformdirs
+
+from puvae_rt.scratch import scratch_folder
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "PUVAE_CACHE"
+IN_USE_SECONDS = 600.0  # an entry used since then may be open in another process
+
+
+def cache_folder(name: str) -> Path | None:
+    """The folder `name` of $PUVAE_CACHE, or of this user's cache on this system.
+
+    None, after one warning, where there is no such place: no HOME, and no entry of this user in passwd.
+    """
+    given = os.environ.get(VARIABLE)
+    with suppress(RuntimeError):
+        home = Path(given or platformdirs.user_cache_dir("puvae_rt")).expanduser()
+        if given or home.is_absolute():  # some versions of platformdirs answer "~/.cache"
+            return home / name
+    _warn_homeless(given)
+    return None
+
+
+@functools.cache
+def _warn_homeless(given: str | None) -> None:
+    found = f"{VARIABLE} is {given}" if given else f"{VARIABLE} is not set"
+    logger.warning("no home folder, and %s: nothing is cached; set %s to a writable folder", found, VARIABLE)
+
+
+def warn_unwritable(folder: Path, error: object) -> None:
+    """Log why a cache is gone on without."""
+    logger.warning(
+        "engine cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
+        folder,
+        error,
+        VARIABLE,
+    )
+
+
+def mark_used(entry: Path) -> None:
+    """Make an entry of a cache folder the one that `evict` takes last."""
+    with suppress(OSError):  # a cache that can only be read
+        os.utime(entry)
+
+
+def evict(folder: Path, limit: int) -> None:
+    """Remove the least recently used entries of a cache folder until the others hold at most `limit` bytes.
+
+    Entries used within IN_USE_SECONDS stay whatever they hold.
+    """
+    now, total, entries = time.time(), 0, []
+    for entry in folder.iterdir():
+        with suppress(OSError):  # another process has removed it
+            if not entry.name.startswith("."):
+                entries.append((entry.lstat().st_mtime, _bytes(entry), entry))
+                total += entries[-1][1]
+    with scratch_folder(folder) as scratch:
+        for used, size, entry in sorted(entries):
+            if total <= limit or now - used < IN_USE_SECONDS:
+                break
+            with suppress(OSError):
+                entry.rename(scratch / entry.name)  # in one step; its files go with the scratch folder
+            total -= size
+
+
+def _bytes(entry: Path) -> int:
+    """On the disk, of all files below."""
+    status = entry.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size
+    return sum(_bytes(child) for child in entry.iterdir())
