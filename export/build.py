@@ -20,7 +20,6 @@ import onnx
 import onnxruntime
 
 import puvae_rt
-from export import trt
 from export.attacked_samples import Progress
 from export.classifier import write_chosen_classifier
 from export.cost import macs_per_image
@@ -36,6 +35,7 @@ from puvae_rt.cli.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.errors import ContractError, QualityError
 from puvae_rt.files import sha256_of
+from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS, Manifest, Options

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from export import layers, trt
+from export import layers
 from export.cost import weight_bytes
 from export.layer_cost import costed
 from export.precision import to_fp16
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
 from puvae_rt.errors import BuildError
+from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph, Tensor
 from puvae_rt.graph.onnx_file import write_onnx
@@ -71,11 +72,12 @@ def compile_engine(
     shapes = {tensor.name: tuple(int(side) for side in tensor.shape[1:]) for tensor in typed.inputs}
     model = (folder / ENGINE_ONNX_FILE).read_bytes()
     plan = trt.build_plan(target, model, batch, shapes, compute_capabilities)
-    layers.check_precision(plan.layers, precision)
+    compiled = layers.listed(plan)
+    layers.check_precision(compiled, precision)
     (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)
-    listed = costed(plan.layers, {tensor.name: tensor.shape for tensor in (*typed.inputs, *typed.outputs)})
+    listed = costed(compiled, {tensor.name: tensor.shape for tensor in (*typed.inputs, *typed.outputs)})
     library = trt.LIBRARIES[target]
-    engine = _engine(typed, listed, layers.kernels(plan.layers), plan.seconds, f"built by {library.name}")
+    engine = _engine(typed, listed, layers.kernels(compiled), plan.seconds, f"built by {library.name}")
     return Compiled(engine, passes, {library.module: plan.version})
 
 

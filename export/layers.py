@@ -9,13 +9,13 @@ from math import prod
 from typing import Any, NamedTuple
 
 from puvae_rt.errors import BuildError
+from puvae_rt.gpu.tensorrt.build import LAYERS, Plan
 from puvae_rt.runtime.manifest import Layer
 
 # Types that compute shapes on the host or order other layers: they launch nothing.
 NOT_KERNELS = {"shape_call", "signal", "wait", "noop", "constant"}
 _TYPES = {"half": "fp16", "float": "fp32", "bfloat16": "bf16"}  # the compiler's names for ours; others are alike
 _KNOWN = {*_TYPES, *_TYPES.values(), "int8", "fp8", "int32", "int64", "bool"}
-_BLOCK = "Layers:\n"  # how the verbose log announces the list
 _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], "
     r"Constants: \[(?P<constants>.*)\], Outputs: \[(?P<outputs>.*)\], TacticName:"
@@ -54,9 +54,15 @@ class ListedLayer(NamedTuple):
         return Layer(self.name, self.type, self.precision, inputs, outputs)
 
 
+def listed(plan: Plan) -> tuple[ListedLayer, ...]:
+    """The layers of a built engine; BuildError when it lists none, or in a form unknown here."""
+    inspected = any(text.lstrip().startswith("{") for text in plan.listing)
+    return tuple(from_inspector(plan.listing[0]) if inspected else from_log(plan.listing))
+
+
 def from_log(messages: Iterable[str]) -> list[ListedLayer]:
     """The layers in a verbose build log (TensorRT-RTX); BuildError when it lists none, or in a form unknown here."""
-    blocks = [message[len(_BLOCK) :] for message in messages if message.startswith(_BLOCK)]
+    blocks = [message[len(LAYERS) :] for message in messages if message.startswith(LAYERS)]
     lines = [line for block in blocks for line in block.split("\n\n")[0].splitlines() if line]
     return _nonempty([_from_line(line) for line in lines])
 

@@ -24,6 +24,7 @@ MOVED = {
     "export.reference": "puvae_rt.graph.reference",
     "export.selection": "puvae_rt.graph.selection",
     "export.weights": "puvae_rt.models.weights",
+    "export.trt": "puvae_rt.gpu.tensorrt",
     "puvae_rt.command": "puvae_rt.cli.command",
     "puvae_rt.benchmark": "puvae_rt.bench",
     "puvae_rt.diagnosis": "puvae_rt.doctor",

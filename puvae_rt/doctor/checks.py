@@ -11,14 +11,12 @@ from puvae_rt.device import Device, open_device
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.doctor.report import Check, Report
 from puvae_rt.errors import PuvaeError
-from puvae_rt.gpu.tensorrt import MODULES, load_module
+from puvae_rt.gpu.tensorrt.library import COMPUTE_CAPABILITIES, LIBRARIES, dotted, load, serves
 from puvae_rt.kernels import binary, nvrtc
 from puvae_rt.runtime import machine
 from puvae_rt.runtime.assets import shipped_names
 from puvae_rt.runtime.bundle import CPU
 
-# Where TensorRT-RTX runs; other GPUs are TensorRT's. The same list is what export.build compiles for.
-RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
 LEAST_FREE = 512 << 20  # bytes: engine, buffers and TensorRT's own
 _MIB = 1 << 20
 
@@ -36,7 +34,7 @@ def diagnose(device: str | None = None) -> Report:
         gpu = (*_gpu(opened), *board_checks())
         libraries = _libraries(opened)
         usable = opened.evidence == "measured" and all(check.ok is not False for check in gpu)
-        ready = tuple(target for target, check in zip(MODULES, libraries, strict=True) if usable and check.ok)
+        ready = tuple(target for target, check in zip(LIBRARIES, libraries, strict=True) if usable and check.ok)
         return Report((*cpu, *gpu, *libraries), ((CPU,) if cpu[0].ok else ()) + ready, opened.evidence)
 
 
@@ -87,8 +85,8 @@ def _kernels_at_hand() -> Check:
 
 
 def _libraries(device: Device | None) -> tuple[Check, ...]:
-    """One check for each GPU target, in the order of MODULES. One that works is enough: the other is not missing."""
-    checks = [_library(target, device) for target in MODULES]
+    """One check for each GPU target, in the order of LIBRARIES. One that works is enough: the other is not missing."""
+    checks = [_library(target, device) for target in LIBRARIES]
     if any(check.ok for check in checks):
         checks = [replace(check, ok=None) if check.ok is False else check for check in checks]
     return tuple(checks)
@@ -97,13 +95,15 @@ def _libraries(device: Device | None) -> tuple[Check, ...]:
 def _library(target: str, device: Device | None) -> Check:
     name = f"target {target}"
     capability = device.properties.compute_capability if device else None
-    if target == "rtx" and capability is not None and capability not in RTX_CAPABILITIES:
-        return Check(name, None, f"TensorRT-RTX does not serve compute capability {capability[0]}.{capability[1]}")
+    library = LIBRARIES[target]
+    if capability is not None and not serves(target, capability):
+        found = f"{library.name} does not serve compute capability {dotted(capability)}"
+        return Check(name, None, found, f"it serves {', '.join(COMPUTE_CAPABILITIES)}; use target 'tensorrt' here")
     try:
-        module = load_module(target)
+        module = load(target)
     except PuvaeError as error:
-        return Check(name, False, f"no {MODULES[target]}", str(error))
-    return Check(name, True, f"{MODULES[target]} {module.__version__}")
+        return Check(name, False, f"no {library.module}", str(error))
+    return Check(name, True, f"{library.module} {module.__version__}")
 
 
 def _package(layer: str) -> str:

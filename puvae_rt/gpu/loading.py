@@ -77,7 +77,7 @@ def load_engines(
         engine: CompiledEngine = StandIn(device, _beside(source, manifest), batch, threads)
         classifier = source.classifier and StandIn(device, source.classifier, (1, batch[1]), threads)
         return engine, classifier or None
-    version = trt.load_module(source.target).__version__
+    version = trt.load(source.target).__version__
     trt.check_identity(manifest, device.properties, version, source.engine.parent)
     engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
     if source.classifier is None:
@@ -109,11 +109,9 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
     }
 
     def build(folder: Path) -> None:
-        from export.trt import LIBRARIES, build_plan  # lazily: the runtime builds nothing by itself
-
-        capabilities = (capability,) if LIBRARIES[source.target].ahead_of_time else ()
+        capabilities = (capability,) if trt.LIBRARIES[source.target].ahead_of_time else ()
         shapes = {IMAGE: source.contract.shape}
-        plan = build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
+        plan = trt.build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
         (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)
 
     def opened(folder: Path) -> CompiledEngine:

@@ -80,9 +80,10 @@ def built_bundle(name: str, target: str) -> Path:
         DataError: the model ships no test images, and its dataset is not to be had.
         QualityError: the engine that came out is not good enough.
     """
-    from export import build, trt  # lazily: the one place where the runtime builds
+    from export import build  # lazily: the one place where the runtime builds
+    from puvae_rt.gpu.tensorrt import load
 
-    model, library = _shipped(name), trt.load(target)
+    model, library = _shipped(name), load(target)
     identity = {
         "target": target,
         "precision": GPU_PRECISION,

@@ -11,7 +11,7 @@ from tests.contracts.trt_api import MODULE, Use, problem, uses
 
 ROOT = Path(__file__).parents[2]
 API = json.loads(Path(__file__).with_name("tensorrt.json").read_text())
-SOURCES = (ROOT / "puvae_rt/runtime/trt.py", ROOT / "export/trt.py")
+SOURCES = sorted((ROOT / "puvae_rt/gpu/tensorrt").glob("*.py"))
 LATEST = "tensorrt 11.4.0.106"
 
 

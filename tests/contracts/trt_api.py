@@ -25,7 +25,7 @@ NAMED = {
     "runtime": "Runtime",
     "trt": MODULE,
 }
-PASSED_THROUGH = {"got"}  # our own checks that give back their argument
+PASSED_THROUGH = {"require"}  # our own checks that give back their argument
 
 
 class Use(NamedTuple):

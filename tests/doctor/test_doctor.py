@@ -11,6 +11,7 @@ from puvae_rt.doctor import checks
 from puvae_rt.doctor import command as doctor
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import TargetUnavailableError
+from puvae_rt.gpu.tensorrt import library
 from tests.device.conftest import cuda_over
 
 
@@ -32,7 +33,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> EmulatedDevice:
     device = cuda_over(monkeypatch, emulated)
     monkeypatch.setattr(checks, "open_device", lambda name: device)
     monkeypatch.setattr(checks.binary, "find", lambda *a: SimpleNamespace(origin="cubin sm_89 of CUDA 13.0"))
-    monkeypatch.setattr(checks, "load_module", libraries(rtx="1.7"))
+    monkeypatch.setattr(checks, "load", libraries(rtx="1.7"))
     return emulated
 
 
@@ -48,7 +49,7 @@ def test_anything_missing_is_named_with_its_remedy(gpu, monkeypatch, capsys, par
     if part == "kernels":
         monkeypatch.setattr(checks.binary, "find", missing)
     elif part == "library":
-        monkeypatch.setattr(checks, "load_module", missing)
+        monkeypatch.setattr(checks, "load", missing)
     else:
         monkeypatch.setattr(checks, "LEAST_FREE", gpu.properties.total_memory + 1)
     assert doctor.main([]) == 1
@@ -59,8 +60,8 @@ def test_anything_missing_is_named_with_its_remedy(gpu, monkeypatch, capsys, par
 
 def test_tensorrt_rtx_is_not_missing_where_it_does_not_run(gpu, monkeypatch, capsys) -> None:
     """An Orin: compute capability 8.7."""
-    monkeypatch.setattr(checks, "RTX_CAPABILITIES", ((12, 0),))
-    monkeypatch.setattr(checks, "load_module", libraries(tensorrt="10.3"))
+    monkeypatch.setattr(library, "COMPUTE_CAPABILITIES", ("12.0",))
+    monkeypatch.setattr(checks, "load", libraries(tensorrt="10.3"))
     assert doctor.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ready"] == ["cpu", "tensorrt"]
 
@@ -130,12 +131,3 @@ def test_a_board_that_could_be_faster_is_told_how(tmp_path: Path) -> None:
 
 def test_no_board_no_checks(tmp_path: Path) -> None:
     assert list(board_checks(tmp_path)) == []
-
-
-def test_the_runtime_and_the_builder_agree_on_tensorrt() -> None:
-    """The runtime may not import export, so both name the libraries and what TensorRT-RTX serves."""
-    from export.trt import COMPUTE_CAPABILITIES, LIBRARIES
-    from puvae_rt.gpu.tensorrt import MODULES
-
-    assert tuple(f"{major}.{minor}" for major, minor in checks.RTX_CAPABILITIES) == COMPUTE_CAPABILITIES
-    assert {target: library.module for target, library in LIBRARIES.items()} == MODULES

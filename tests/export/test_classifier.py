@@ -9,12 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from export import layers
 from export.classifier import load_classifier, write_classifier
-from export.trt import build_plan
 from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import IMAGE, ImageContract
 from puvae_rt.data import Dataset, Split
 from puvae_rt.errors import BuildError
+from puvae_rt.gpu.tensorrt import build_plan
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.runtime.cpu import Classifier
@@ -104,7 +105,7 @@ def test_tensorrt_folds_the_casts_of_half_storage(tmp_path: Path) -> None:
     for half in (False, True):
         write_classifier(tmp_path / "c.onnx", load_classifier(tmp_path / "c.safetensors"), half)
         plans.append(build_plan("rtx", (tmp_path / "c.onnx").read_bytes(), (1, 8), {IMAGE: SMALL.shape}, ("8.6",)))
-    full, halved = ([layer.precision for layer in plan.layers] for plan in plans)
+    full, halved = ([layer.precision for layer in layers.listed(plan)] for plan in plans)
     assert halved == full
 
 

@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import layers, trt
+from export import layers
 from export.precision import to_fp16
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
-from puvae_rt.graph.graph import BATCH, Graph, Tensor
-from puvae_rt.graph.passes import apply, exact_passes
-from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
-from puvae_rt.graph.reference import straightforward
-from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, random_weights
 
@@ -59,34 +54,34 @@ def test_few_kernels_all_in_the_precision_asked(
 ) -> None:
     graph = engine_graph(contract)
     plan = build(to_fp16(graph) if precision == "fp16" else graph, batch, capabilities)
-    layers.check_precision(plan.layers, precision)
-    assert layers.kernels(plan.layers) <= MOST_KERNELS
-    assert sum(bool(layer.weights) for layer in plan.layers) >= 8
-    assert {tensor.name for layer in plan.layers for tensor in layer.outputs} >= {"candidates"}
+    layers.check_precision(layers.listed(plan), precision)
+    assert layers.kernels(layers.listed(plan)) <= MOST_KERNELS
+    assert sum(bool(layer.weights) for layer in layers.listed(plan)) >= 8
+    assert {tensor.name for layer in layers.listed(plan) for tensor in layer.outputs} >= {"candidates"}
     assert len(plan.data) > 1_000_000
     other = "fp32" if precision == "fp16" else "fp16"
     with pytest.raises(BuildError, match=rf"asked for {other}"):
-        layers.check_precision(plan.layers, other)
+        layers.check_precision(layers.listed(plan), other)
 
 
 def test_the_passes_for_gpus_save_kernels() -> None:
     weights = random_weights(GRAY, 10, Ranks(fc1=16, fc2=32), Score(0.1))
     straight = stop_at_candidates(straightforward(weights, dense=False), GRAY, weights.score, 10)
     exact = build(to_fp16(apply(straight, exact_passes(weights.score, 0.0))))
-    assert layers.kernels(exact.layers) > MOST_KERNELS
+    assert layers.kernels(layers.listed(exact)) > MOST_KERNELS
 
 
 def test_sampling_and_the_kl_build_too() -> None:
     plan = build(to_fp16(engine_graph(GRAY, sigma=0.1, kl=0.3)))
-    layers.check_precision(plan.layers, "fp16")
-    assert {tensor.name for layer in plan.layers for tensor in layer.outputs} >= {"candidates", "bias"}
+    layers.check_precision(layers.listed(plan), "fp16")
+    assert {tensor.name for layer in layers.listed(plan) for tensor in layer.outputs} >= {"candidates", "bias"}
 
 
 def test_normalised_contrast_costs_two_kernels() -> None:
     """Its statistics before the trunk, and the division; giving it back is part of the last kernel."""
     plan = build(to_fp16(engine_graph(COLOR, normalized=True)))
-    assert layers.kernels(plan.layers) == layers.kernels(build(to_fp16(engine_graph(COLOR))).layers) + 2
-    layers.check_precision(plan.layers, "fp16")
+    assert layers.kernels(layers.listed(plan)) == layers.kernels(layers.listed(build(to_fp16(engine_graph(COLOR))))) + 2
+    layers.check_precision(layers.listed(plan), "fp16")
 
 
 def test_turing_is_selectable() -> None:
@@ -150,4 +145,4 @@ def test_the_tensorrt_target_takes_the_same_path(monkeypatch: pytest.MonkeyPatch
     except BuildError as error:
         assert "deserialize_cuda_engine gave nothing" in str(error) and "CUDA driver" in str(error)
     else:  # on a machine with a GPU
-        layers.check_precision(plan.layers, "fp32")
+        layers.check_precision(layers.listed(plan), "fp32")

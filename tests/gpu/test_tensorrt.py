@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def gpu(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 def library(gpu: Device, emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> fake_tensorrt.FakeTensorrt:
     thread = gpu.driver.api.thread
     fake = fake_tensorrt.FakeTensorrt(emulated, lambda: getattr(thread, "context", 0) == 1)
-    monkeypatch.setattr(trt, "load_module", lambda target: fake)
+    monkeypatch.setattr(trt.library, "load", lambda target: fake)
     return fake
 
 
@@ -112,7 +113,19 @@ def test_an_engine_of_another_model_is_refused(gpu, library, tmp_path: Path) -> 
 
 def test_the_library_is_missing() -> None:
     with pytest.raises(TargetUnavailableError, match="python3-libnvinfer"):
-        trt.load_module("tensorrt")
+        trt.load("tensorrt")
+
+
+def test_the_names_of_before_forward() -> None:
+    with pytest.warns(DeprecationWarning):
+        before = import_module("export.trt")
+    assert before.build_plan is trt.build_plan and before.COMPUTE_CAPABILITIES is trt.COMPUTE_CAPABILITIES
+    with pytest.warns(DeprecationWarning, match="is now load"):
+        assert trt.load_module is trt.load
+    with pytest.warns(DeprecationWarning, match="is now LIBRARIES"):
+        assert trt.MODULES == {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+    with pytest.raises(AttributeError):
+        trt.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("release", sorted(API))

@@ -1,0 +1,120 @@
+"""The TensorRT libraries by target: what each is called, how it is installed, and which GPUs it serves."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from puvae_rt.device import Properties
+from puvae_rt.errors import BundleError, ContractError, TargetUnavailableError
+from puvae_rt.runtime.manifest import Manifest
+
+
+class Library(NamedTuple):
+    """One compiler with its runtime.
+
+    Attributes:
+        module: its Python module.
+        name: as users know it.
+        remedy: how it is installed.
+        ahead_of_time: whether it compiles for GPUs that are not in this machine.
+    """
+
+    module: str
+    name: str
+    remedy: str
+    ahead_of_time: bool
+
+
+LIBRARIES = {
+    "rtx": Library("tensorrt_rtx", "TensorRT-RTX", "install it with `python -m pip install 'puvae-rt[rtx]'`", True),
+    "tensorrt": Library(
+        "tensorrt",
+        "TensorRT",
+        "install it on the board that is to run the engine (Jetson: JetPack's own, `sudo apt-get install "
+        "python3-libnvinfer`, in a venv with --system-site-packages; DRIVE: the one of its DriveOS; data-centre GPU: "
+        "`python -m pip install tensorrt`, which fetches it from NVIDIA's index)",
+        False,
+    ),
+}
+COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # of TensorRT-RTX
+# One engine serves all of these in the same kernels; adding 7.5 costs the others two launches a frame.
+DEFAULT_COMPUTE_CAPABILITIES = COMPUTE_CAPABILITIES[1:]
+
+
+def load(target: str) -> Any:
+    """The target's Python module; TargetUnavailableError says what to install where."""
+    library = LIBRARIES[target]
+    try:
+        return import_module(library.module)
+    except (ImportError, OSError) as error:  # OSError: the binding is there, its native library is not
+        raise TargetUnavailableError(
+            f"target {target!r}: {library.name} is not usable here ({error}); {library.remedy}"
+        ) from error
+
+
+def serves(target: str, compute_capability: tuple[int, int]) -> bool:
+    """Whether the target's library runs on such a GPU; TensorRT itself says so only when it loads an engine."""
+    return not LIBRARIES[target].ahead_of_time or dotted(compute_capability) in COMPUTE_CAPABILITIES
+
+
+def dotted(compute_capability: tuple[int, int]) -> str:
+    """(8, 6) -> "8.6"."""
+    return ".".join(map(str, compute_capability))
+
+
+def check_compute_capabilities(target: str, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What to compile for: `asked`, or the default; ContractError when the target cannot."""
+    ahead = target in LIBRARIES and LIBRARIES[target].ahead_of_time
+    if asked is None:
+        return DEFAULT_COMPUTE_CAPABILITIES if ahead else ()
+    if not ahead:
+        raise ContractError(
+            f"--compute-capability {' '.join(asked)}: target {target!r} builds for the machine it runs on; leave it out"
+        )
+    if unknown := [capability for capability in asked if capability not in COMPUTE_CAPABILITIES]:
+        raise ContractError(
+            f"--compute-capability {' '.join(unknown)}: expected some of {', '.join(COMPUTE_CAPABILITIES)}"
+        )
+    return tuple(sorted(set(asked), key=COMPUTE_CAPABILITIES.index))
+
+
+def check_served(target: str, properties: Properties) -> None:
+    """TargetUnavailableError when the target's library does not run on this GPU, with what to do instead."""
+    if not serves(target, properties.compute_capability):
+        raise TargetUnavailableError(
+            f"target {target!r}: {LIBRARIES[target].name} does not serve {properties.name} (compute capability "
+            f"{dotted(properties.compute_capability)}), it serves {', '.join(COMPUTE_CAPABILITIES)}; "
+            "build with --target tensorrt on this machine"
+        )
+
+
+def check_identity(manifest: Manifest, properties: Properties, version: str, where: Path) -> None:
+    """BundleError when a bundle was built for another GPU or by another release than `version`.
+
+    Asked before the engine's bytes reach the library: they hold native code.
+
+    Args:
+        manifest: the bundle's.
+        properties: the GPU that is to run it.
+        version: of the target's library on this machine.
+        where: names the bundle in errors.
+    """
+    module = LIBRARIES[manifest.target].module
+    if (built := manifest.tools.get(module)) != version:
+        raise BundleError(
+            f"{where}: built by {module} {built or 'unknown'}, this machine has {version}; engines do not cross "
+            f"releases: rebuild it here with `python -m export.build --target {manifest.target}`"
+        )
+    mine, supported = dotted(properties.compute_capability), manifest.options.compute_capabilities
+    if supported and mine not in supported:
+        remedy = (
+            f"`--compute-capability {mine}`"
+            if serves("rtx", properties.compute_capability)
+            else (f"`--target tensorrt` on this machine: {LIBRARIES['rtx'].name} does not serve {mine}")
+        )
+        raise BundleError(
+            f"{where}: built for compute capabilities {', '.join(supported)}, this GPU ({properties.name}) has {mine}; "
+            f"rebuild it with {remedy}"
+        )
