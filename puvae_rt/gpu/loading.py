@@ -17,6 +17,7 @@ from puvae_rt.gpu.compiled import CompiledEngine
 from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.pool import GpuEngine
 from puvae_rt.gpu.stand_in import StandIn
+from puvae_rt.gpu.tensorrt import library
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.bundle import CPU, Source
 from puvae_rt.runtime.manifest import Manifest
@@ -77,8 +78,8 @@ def load_engines(
         engine: CompiledEngine = StandIn(device, _beside(source, manifest), batch, threads)
         classifier = source.classifier and StandIn(device, source.classifier, (1, batch[1]), threads)
         return engine, classifier or None
-    version = trt.load(source.target).__version__
-    trt.check_identity(manifest, device.properties, version, source.engine.parent)
+    version = library.load(source.target).__version__
+    library.check_identity(manifest, device.properties, version, source.engine.parent)
     engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
     if source.classifier is None:
         return engine, None
@@ -109,7 +110,7 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
     }
 
     def build(folder: Path) -> None:
-        capabilities = (capability,) if trt.LIBRARIES[source.target].ahead_of_time else ()
+        capabilities = (capability,) if library.LIBRARIES[source.target].ahead_of_time else ()
         shapes = {IMAGE: source.contract.shape}
         plan = trt.build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
         (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)

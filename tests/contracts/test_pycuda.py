@@ -15,7 +15,7 @@ OBJECTS = {"raw", "api", "names", "device", "_module", "_context", "allocation",
 
 
 def used() -> set[str]:
-    tree = ast.parse((ROOT / "puvae_rt/runtime/device/pycuda.py").read_text())
+    tree = ast.parse((ROOT / "puvae_rt/device/pycuda.py").read_text())
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {node.attr for node in attributes if last_name(node.value) in OBJECTS} - OWN
 

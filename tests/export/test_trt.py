@@ -13,6 +13,12 @@ from export import layers
 from export.precision import to_fp16
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
+from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
+from puvae_rt.graph.reference import straightforward
+from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
 from tests.export.toy import COLOR, GRAY, random_weights
 

@@ -38,11 +38,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What had another name until 0.2."""
-    if name == "load_module":
-        new, value = "load", load
-    elif name == "MODULES":
-        new, value = "LIBRARIES", {target: library.module for target, library in LIBRARIES.items()}
-    else:
+    renamed: dict[str, tuple[str, Any]] = {
+        "load_module": ("load", load),
+        "MODULES": ("LIBRARIES", {target: library.module for target, library in LIBRARIES.items()}),
+    }
+    if name not in renamed:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new, value = renamed[name]
     warnings.warn(f"{__name__}.{name} is now {new}; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
     return value
