@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -22,6 +23,8 @@ def test_it_runs_what_a_gpu_is_for() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_commands_parse(command: str) -> None:
     module, *options = shlex.split(command.replace("$TARGET", "rtx"))
+    if importlib.util.find_spec(module).submodule_search_locations is not None:
+        module = f"{module}.command"  # of a package that `python -m` runs
     importlib.import_module(module).parser().parse_args(options)
 
 
