@@ -71,6 +71,10 @@ class MovedFinder(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         new = new_name(fullname)
+        if new is not None and (top := new.partition(".")[0]) != "puvae_rt":
+            from puvae_rt.toolchain import adopt  # lazily: few processes need it
+
+            adopt(top)  # never a stranger's
         found = None if new is None else find_spec(new)
         if new is None or found is None:
             return None

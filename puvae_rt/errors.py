@@ -51,6 +51,10 @@ class BuildError(PuvaeError):
     """An engine that could not be built as asked."""
 
 
+class ToolchainError(PuvaeError):
+    """The build tools that come with this package are missing, or another module has taken their name."""
+
+
 class QualityError(PuvaeError):
     """An engine that was built but does not pass the quality gate."""
 

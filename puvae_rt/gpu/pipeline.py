@@ -86,7 +86,7 @@ class GpuPipeline:
         from puvae_rt.gpu.loading import prepare  # which needs this module
         from puvae_rt.runtime.bundle import resolve
 
-        make, free = prepare(resolve(source, target, classifier), device)
+        make, free = prepare(resolve(source, target, classifier, device), device)
         try:
             return make(graphs=graphs, free=free)
         except BaseException:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import puvae_rt
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
-from puvae_rt.errors import BuildError, BundleError, ContractError, QualityError, UnknownModelError
-from puvae_rt.runtime import cache
-from puvae_rt.runtime.assets import PUVAE_FILE, WEIGHTS_FILE, ShippedModel, shipped, shipped_names
+from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
+from puvae_rt.runtime import on_demand
+from puvae_rt.runtime.assets import PUVAE_FILE, ShippedModel, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
+
+if TYPE_CHECKING:
+    from puvae_rt.device import Device
 
 logger = logging.getLogger(__name__)
 
 CPU = "cpu"
-GPU_PRECISION = "fp16"  # of an engine that is built because nobody did it before
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class Source:
     classifier: Path | None
 
 
-def resolve(source: str | Path, target: str | None, classifier: bool | str | Path) -> Source:
-    """What `Purifier.load` was asked for, as verified files."""
+def resolve(
+    source: str | Path, target: str | None, classifier: bool | str | Path, device: str | Device | None = None
+) -> Source:
+    """What `Purifier.load` was asked for, as verified files; `device` is opened before an engine is built."""
     if target not in (None, *TARGETS):
         raise ContractError(f"target: got {target!r}, expected one of {', '.join(TARGETS)}")
     if is_bundle(source):
@@ -45,7 +47,7 @@ def resolve(source: str | Path, target: str | None, classifier: bool | str | Pat
     elif target in (None, CPU):
         found = from_shipped(str(source))
     else:
-        found = from_bundle(built_bundle(str(source), target), target)
+        found = from_bundle(built_bundle(str(source), target, device), target)
     if classifier is True:
         return found
     return replace(found, classifier=_chosen_classifier(str(source), classifier) if classifier else None)
@@ -72,40 +74,13 @@ def from_shipped(name: str) -> Source:
     )
 
 
-def built_bundle(name: str, target: str) -> Path:
+def built_bundle(name: str, target: str, device: str | Device | None = None) -> Path:
     """A bundle of a shipped model for a GPU target, built on first use into the engine cache.
 
     Raises:
-        UnknownModelError, TargetUnavailableError, BuildError
-        DataError: the model ships no test images, and its dataset is not to be had.
-        QualityError: the engine that came out is not good enough.
+        UnknownModelError, and what `on_demand.bundle_of` raises
     """
-    from export import build  # lazily: the one place where the runtime builds
-    from puvae_rt.gpu.tensorrt import load
-
-    model, library = _shipped(name), load(target)
-    identity = {
-        "target": target,
-        "precision": GPU_PRECISION,
-        "source_sha256": model.sha256[WEIGHTS_FILE],
-        "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
-        "library": library.__version__,
-        "puvae_rt": puvae_rt.__version__,
-    }
-
-    def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            built, _ = build.build(build.Settings(name, Path(scratch), target, GPU_PRECISION))
-            for path in built.iterdir():
-                shutil.copyfile(path, folder / path.name)
-
-    bundle = cache.obtain(f"{name}-{target}-{GPU_PRECISION}", identity, make)
-    if bundle is None:
-        raise BuildError(
-            f"model {name!r} for target {target!r}: its engine has no place to be kept; set {cache.ENVIRONMENT} to a "
-            f"writable folder, or build it with `python -m export.build --model {name} --target {target}`"
-        )
-    return bundle
+    return on_demand.bundle_of(_shipped(name), target, device)
 
 
 def _shipped(name: str) -> ShippedModel:

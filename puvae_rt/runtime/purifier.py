@@ -72,7 +72,7 @@ class Purifier:
             UnknownModelError, BundleError, QualityError, ContractError, TargetUnavailableError, DeviceError
         """
         count = thread_count(threads)
-        found = resolve(source, target, classifier)
+        found = resolve(source, target, classifier, device)
         engine = open_engine(found, count, device)
         return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
 

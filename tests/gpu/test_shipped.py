@@ -12,6 +12,7 @@ from export import build
 from puvae_rt import Purifier
 from puvae_rt.errors import ContractError, UnknownModelError
 from puvae_rt.runtime import bundle as source
+from puvae_rt.runtime import on_demand
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from tests import tolerances
 from tests.gpu.bundles import save_gpu_bundle
@@ -26,8 +27,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PUVAE_CACHE", str(folder))
-        patch.setattr(build, "_gated", lambda folder, manifest, samples, exact_error: manifest)
+        patch.setattr(on_demand, "build_on_demand", build_here)
         yield folder
+
+
+def build_here(model: str, target: str, precision: str, out: Path) -> Path:
+    return build.build(build.Settings(model, out, target, precision, verify=False))[0]
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_camera_frames(gpu: Purifier, cpu: Purifier) -> None:
 
 
 def test_the_engine_is_built_once(gpu: Purifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "build", lambda *a: pytest.fail("built again"))
+    monkeypatch.setattr(on_demand, "build_on_demand", lambda *a: pytest.fail("built again"))
     with Purifier.load("mnist", target="rtx", device="emulated:7") as again:
         assert again.classes == gpu.classes
 

@@ -1,0 +1,61 @@
+"""An engine that nobody has built yet: built when a shipped model is first loaded for a GPU target, and kept."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import puvae_rt
+from puvae_rt.errors import BuildError
+from puvae_rt.runtime import cache
+from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel
+from puvae_rt.toolchain import build_on_demand
+
+if TYPE_CHECKING:
+    from puvae_rt.device import Device
+
+PRECISION = "fp16"
+
+
+def bundle_of(model: ShippedModel, target: str, device: str | Device | None = None) -> Path:
+    """The bundle of a shipped model for a GPU target: out of the engine cache, or built into it.
+
+    Args:
+        model: what to build.
+        target: "rtx" or "tensorrt".
+        device: where it is to run. It is opened before anything is built: a build takes a minute.
+    Raises:
+        TargetUnavailableError, DeviceError, BuildError
+        ToolchainError: `export` is not installed beside puvae_rt.
+        DataError: the model ships no test images, and its dataset is not to be had.
+        QualityError: the engine that came out is not good enough.
+    """
+    from puvae_rt.device import open_device  # lazily, both: a CPU user needs neither
+    from puvae_rt.gpu.tensorrt import load
+
+    library = load(target)
+    identity = {
+        "target": target,
+        "precision": PRECISION,
+        "source_sha256": model.sha256[WEIGHTS_FILE],
+        "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
+        "library": library.__version__,
+        "puvae_rt": puvae_rt.__version__,
+    }
+
+    def make(folder: Path) -> None:
+        if device is None or isinstance(device, str):
+            open_device(device).close()
+        with tempfile.TemporaryDirectory() as scratch:
+            for path in build_on_demand(model.model, target, PRECISION, Path(scratch)).iterdir():
+                shutil.copyfile(path, folder / path.name)
+
+    bundle = cache.obtain(f"{model.model}-{target}-{PRECISION}", identity, make)
+    if bundle is None:
+        raise BuildError(
+            f"model {model.model!r} for target {target!r}: its engine has no place to be kept; set {cache.ENVIRONMENT} "
+            f"to a writable folder, or build it with `puvae build --model {model.model} --target {target}`"
+        )
+    return bundle
