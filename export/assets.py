@@ -20,7 +20,6 @@ import numpy as np
 
 from export.attacked_samples import Progress, attack, choose, dataset_of
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
-from export.engine import for_cpu
 from export.output import output_folder
 from export.samples import CLEAN, Samples, save_samples
 from export.thin_classifier import IMAGES, LARGE, RANK, factored
@@ -28,12 +27,8 @@ from puvae_rt.attacks.radii import radii_of
 from puvae_rt.cli.command import run_command
 from puvae_rt.errors import BuildError, ContractError
 from puvae_rt.files import sha256_of
-from puvae_rt.graph.description import Description
-from puvae_rt.graph.onnx_file import write_onnx
-from puvae_rt.graph.passes import apply, exact_passes
-from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights, load_weights
-from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, PUVAE_FILE, SAMPLES_FILE, WEIGHTS_FILE, read_model
+from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, SAMPLES_FILE, WEIGHTS_FILE, read_model
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.machine import available_cpus
 
@@ -98,7 +93,7 @@ def pack(
         BuildError: a file too large for git, or `out` not named after the model or not replaceable.
     """
     with _folder(out, parts.puvae) as folder:
-        _write_purifier(folder, parts.puvae, weights_file)
+        shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
         write_classifier(folder / f"{CLASSIFIER_PREFIX}source.onnx", parts.source, half)
         for target in parts.targets:
             write_classifier(folder / f"{CLASSIFIER_PREFIX}{target.architecture.lower()}.onnx", target, half)
@@ -128,11 +123,11 @@ def repack(weights_file: Path, packed: Path, out: Path) -> dict[str, Any]:
             f"{weights_file}: trained on {weights.model} {weights.contract.shape}, --keep {packed} is {model.model} "
             f"{model.contract.shape}; expected weights of its dataset"
         )
-    kept = [model.path(name) for name in model.sha256 if name not in (WEIGHTS_FILE, PUVAE_FILE)]
+    kept = [model.path(name) for name in model.sha256 if name != WEIGHTS_FILE]
     with _folder(out, weights) as folder:
         for path in kept:
             shutil.copyfile(path, folder / path.name)
-        _write_purifier(folder, weights, weights_file)
+        shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
         write_model_file(folder, weights, model.default_classifier)
         _check_sizes(folder)
     return {"folder": str(out), "kept": [path.name for path in kept], "bytes": _sizes(out)}
@@ -145,22 +140,8 @@ def _folder(out: Path, weights: Weights) -> AbstractContextManager[Path]:
     return output_folder(out, MODEL_FILE)
 
 
-def _write_purifier(folder: Path, weights: Weights, weights_file: Path) -> None:
-    shutil.copyfile(weights_file, folder / WEIGHTS_FILE)
-    write_graph(folder / PUVAE_FILE, weights)
-
-
 def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-
-
-def write_graph(path: Path, weights: Weights) -> None:
-    """The deterministic FP32 graph after the exact passes and those for the CPU, which runs it as it is."""
-    passes = exact_passes(weights.score, 0.0)
-    description = Description(weights.model, weights.classes, weights.contract, weights.score, 0.0, passes)
-    graph, description = for_cpu(apply(straightforward(weights, dense=False), passes), description)
-    graph.prune()
-    write_onnx(path, graph, description)
 
 
 def classifier_accuracy(classifier: Path, weights: Weights, samples: Samples) -> dict[str, float]:

@@ -17,11 +17,11 @@ from export.precision import to_fp16
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
 from puvae_rt.errors import BuildError
 from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.graph.cpu import for_cpu
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph, Tensor
 from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
-from puvae_rt.graph.passes.cpu import apply_cpu
 from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
 from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.runtime.bundle import CPU
@@ -101,13 +101,6 @@ def _for_cpu(folder: Path, graph: Graph, description: Description, precision: st
     listed = _optimized_layers(folder / ENGINE_ONNX_FILE, precision)
     engine = _engine(graph, listed, len(listed), time.perf_counter() - start, "compiled by ONNX Runtime")
     return Compiled(engine, description.passes, {})
-
-
-def for_cpu(graph: Graph, description: Description) -> tuple[Graph, Description]:
-    """With the passes for ONNX Runtime, unless they were applied already or none were asked for."""
-    if not description.passes or description.passes[-len(CPU_PASSES) :] == tuple(CPU_PASSES):
-        return graph, description
-    return apply_cpu(graph), replace(description, passes=(*description.passes, *CPU_PASSES))
 
 
 def _optimized_layers(model: Path, precision: str) -> tuple[Layer, ...]:

@@ -16,6 +16,7 @@ from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WI
 from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
 
 MAX_RANK = 4096
+WEIGHTS_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)

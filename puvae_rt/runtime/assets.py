@@ -15,7 +15,7 @@ from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_sc
 ASSETS = Path(__file__).parent.parent / "assets"
 MODEL_FILE = "model.json"
 MODEL_FORMAT = 1
-PUVAE_FILE, WEIGHTS_FILE, SAMPLES_FILE = "puvae.onnx", "weights.safetensors", "samples.npz"
+WEIGHTS_FILE, SAMPLES_FILE = "weights.safetensors", "samples.npz"
 _MAX_MODEL_BYTES = 1 << 20
 _REMEDY = "reinstall the package"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
 from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
 from puvae_rt.runtime import on_demand
-from puvae_rt.runtime.assets import PUVAE_FILE, ShippedModel, shipped, shipped_names
+from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Source:
     target: str
     contract: ImageContract
     classes: tuple[str, ...]
-    engine: Path
+    engine: Path  # a graph, a plan, or the weights from which a CPU's graph is made
     sha256: str  # of `engine`
     classifier: Path | None
 
@@ -61,15 +61,15 @@ def is_bundle(source: str | Path) -> bool:
 
 
 def from_shipped(name: str) -> Source:
-    """The shipped CPU graph of a model with its default classifier."""
+    """The weights of a shipped model, for the CPU, with its default classifier."""
     model = _shipped(name)
     return Source(
         name=model.model,
         target=CPU,
         contract=model.contract,
         classes=model.classes,
-        engine=model.path(PUVAE_FILE),
-        sha256=model.sha256[PUVAE_FILE],
+        engine=model.path(WEIGHTS_FILE),
+        sha256=model.sha256[WEIGHTS_FILE],
         classifier=model.classifier(),
     )
 

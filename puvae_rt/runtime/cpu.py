@@ -27,7 +27,7 @@ class OrtEngine:
     """A puvae graph in an ONNX Runtime session: images [N,C,H,W] (and noise [N,K,32]) -> Purified."""
 
     def __init__(
-        self, model: Path, contract: ImageContract, classes: int, threads: int, *, optimized: bool = False
+        self, model: Path | bytes, contract: ImageContract, classes: int, threads: int, *, optimized: bool = False
     ) -> None:
         self._session = open_session(model, threads, optimized=optimized)
         self.takes_noise = NOISE in {tensor.name for tensor in self._session.get_inputs()}
@@ -71,7 +71,7 @@ class Classifier:
 
 
 def open_session(
-    model: Path, threads: int, *, optimized: bool = False, save_optimized: Path | None = None
+    model: Path | bytes, threads: int, *, optimized: bool = False, save_optimized: Path | None = None
 ) -> ort.InferenceSession:
     """A CPU session. `optimized`: the file went through the optimiser already (`save_optimized` wrote it)."""
     options = ort.SessionOptions()
@@ -86,28 +86,35 @@ def open_session(
     if save_optimized is not None:
         options.optimized_model_filepath = str(save_optimized)
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        loaded = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(loaded, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class of their own
-        raise BundleError(f"{model}: ONNX Runtime refuses it ({_first_line(error)}); rebuild the bundle") from error
+        raise BundleError(
+            f"{_named(model)}: ONNX Runtime refuses it ({_first_line(error)}); rebuild the bundle"
+        ) from error
 
 
-def _check_inputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path) -> None:
+def _check_inputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path | bytes) -> None:
     """Every input is [N, *expected] and there are no others."""
     got = {tensor.name: tensor.shape for tensor in session.get_inputs()}
     if got.keys() != expected.keys() or any(not _fits(got[name], expected[name]) for name in expected):
-        raise BundleError(f"{model}: inputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
+        raise BundleError(f"{_named(model)}: inputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
 
 
-def _check_outputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path) -> None:
+def _check_outputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path | bytes) -> None:
     got = {tensor.name: tensor.shape for tensor in session.get_outputs()}
     if any(name not in got or not _fits(got[name], expected[name]) for name in expected):
-        raise BundleError(f"{model}: outputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
+        raise BundleError(f"{_named(model)}: outputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
 
 
 def _fits(got: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
     """The batch axis must be free; an axis the graph leaves symbolic is checked by the first run instead."""
     free_batch = len(got) == len(expected) + 1 and not isinstance(got[0], int)
     return free_batch and all(g == e for g, e in zip(got[1:], expected, strict=False) if isinstance(g, int))
+
+
+def _named(model: Path | bytes) -> str:
+    return "the graph of the shipped weights" if isinstance(model, bytes) else str(model)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,8 @@ import onnxruntime as ort
 
 from puvae_rt.contract import ENGINE_ONNX_FILE
 from puvae_rt.errors import BundleError, ContractError, FileError
+from puvae_rt.graph import code_digest
+from puvae_rt.models.weights import WEIGHTS_SUFFIX, load_weights
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.bundle import CPU, Source
 from puvae_rt.runtime.cpu import OrtEngine, open_session
@@ -76,7 +78,7 @@ def _cpu_engine(source: Source, threads: int) -> Engine:
         lambda new: _optimize(source, threads, new),
         optimized,
     )
-    return engine or OrtEngine(source.engine, source.contract, classes, threads)
+    return engine or OrtEngine(_model(source), source.contract, classes, threads)
 
 
 def _optimize(source: Source, threads: int, folder: Path) -> None:
@@ -86,16 +88,29 @@ def _optimize(source: Source, threads: int, folder: Path) -> None:
         BundleError: ONNX Runtime refuses the source.
         FileError: it could not write, for it says both in the same way.
     """
-    target = folder / ENGINE_ONNX_FILE
+    model, target = _model(source), folder / ENGINE_ONNX_FILE
     try:
-        open_session(source.engine, threads, save_optimized=target)
+        open_session(model, threads, save_optimized=target)
     except BundleError as error:
-        open_session(source.engine, threads)  # raises where the source is at fault
+        open_session(model, threads)  # raises where the source is at fault
         raise FileError(errno.EIO, f"not written ({error})", str(target)) from error
 
 
+def _model(source: Source) -> Path | bytes:
+    """The graph to run: the source's file, or what is made of its weights."""
+    if not _is_weights(source):
+        return source.engine
+    from puvae_rt.graph.cpu import cpu_model  # imports onnx, which an engine out of the cache does without
+
+    return cpu_model(load_weights(source.engine))
+
+
+def _is_weights(source: Source) -> bool:
+    return source.engine.suffix == WEIGHTS_SUFFIX
+
+
 def _cpu_identity(source: Source, threads: int) -> cache.Identity:
-    return {
+    identity: dict[str, str | int] = {
         "source_sha256": source.sha256,
         "target": source.target,
         "onnxruntime": ort.__version__,
@@ -105,3 +120,6 @@ def _cpu_identity(source: Source, threads: int) -> cache.Identity:
         "threads": threads,
         "options": "optimization=all",
     }
+    if _is_weights(source):
+        identity["graph"] = code_digest()
+    return identity

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from puvae_rt.data import DATA_VARIABLE
+from puvae_rt.graph.cpu import cpu_model
+from puvae_rt.models.weights import load_weights
 from puvae_rt.runtime import assets as runtime_assets
+from puvae_rt.runtime.assets import WEIGHTS_FILE
 from tests.export import shipped
 
 
@@ -40,3 +43,11 @@ def only_shipped(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setattr(function, "__defaults__", (model.parent,))
     monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
     return model
+
+
+@pytest.fixture(scope="session")
+def cpu_onnx(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph that the CPU runs, made of the packed weights."""
+    path = tmp_path_factory.mktemp("cpu") / "puvae.onnx"
+    path.write_bytes(cpu_model(load_weights(packed / WEIGHTS_FILE)))
+    return path

@@ -16,7 +16,6 @@ from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.errors import BuildError, DataError
-from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.runtime.assets import read_model
 from tests.export.shipped import (
     CLASSES,
@@ -35,12 +34,11 @@ from tests.tolerances import ONE_LEVEL
 def test_every_file_is_there_and_hashed(packed: Path) -> None:
     model = read_model(packed)
     assert (model.model, len(model.classes), model.contract, model.score) == (NAME, CLASSES, GRAY, SCORE)
-    expected = {"weights.safetensors", "puvae.onnx", "classifier_source.onnx", "classifier_a.onnx", "samples.npz"}
+    expected = {"weights.safetensors", "classifier_source.onnx", "classifier_a.onnx", "samples.npz"}
     assert model.sha256.keys() == expected
     for file in expected:
         assert model.path(file).stat().st_size < 8_000_000
     assert model.classifier().name == "classifier_a.onnx"
-    assert read_puvae(packed / "puvae.onnx")[1].sigma == 0
 
 
 def test_stored_attacks_are_what_the_attacker_makes(packed: Path) -> None:
@@ -104,7 +102,7 @@ def test_only_the_purifier_is_replaced(packed: Path, tmp_path: Path, capsys: pyt
     assert "kept classifier_a.onnx, classifier_source.onnx, samples.npz" in capsys.readouterr().out
     old, new = read_model(packed), read_model(out)
     changed = {name for name in old.sha256 if new.path(name).read_bytes() != old.path(name).read_bytes()}
-    assert changed == {"weights.safetensors", "puvae.onnx"}
+    assert changed == {"weights.safetensors"}
     assert replace(new, folder=packed, sha256=old.sha256) == old
 
 

@@ -72,10 +72,12 @@ def manifest_sha(packed: Path) -> str:
     return str(json.loads((packed / "model.json").read_text())["sha256"]["weights.safetensors"])
 
 
-def test_every_kind_of_source_builds_the_same(settings: Settings, packed: Path, checkpoints: Path) -> None:
+def test_every_kind_of_source_builds_the_same(
+    settings: Settings, packed: Path, checkpoints: Path, cpu_onnx: Path
+) -> None:
     samples = packed / "samples.npz"
     shipped, _ = build(settings)
-    for name, model in {"weights": checkpoints / "puvae.safetensors", "onnx": packed / "puvae.onnx"}.items():
+    for name, model in {"weights": checkpoints / "puvae.safetensors", "onnx": cpu_onnx}.items():
         other = replace(settings, model=str(model), out=settings.out / name, samples=samples)
         folder, manifest = build(other)
         assert (folder / "engine.onnx").read_bytes() == (shipped / "engine.onnx").read_bytes()
@@ -142,13 +144,13 @@ def test_refusals(settings: Settings, changes: dict[str, object], error: type[Pu
     assert not settings.out.exists() or not list(settings.out.iterdir())
 
 
-def test_a_classifier_of_other_images_is_refused(settings: Settings, packed: Path) -> None:
+def test_a_classifier_of_other_images_is_refused(settings: Settings, cpu_onnx: Path) -> None:
     with pytest.raises(PuvaeError, match=r"puvae.onnx: outputs are .*expected .*logits"):
-        build(replace(settings, classifier=str(packed / "puvae.onnx")))
+        build(replace(settings, classifier=str(cpu_onnx)))
 
 
-def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path) -> None:
-    from_onnx = replace(settings, model=str(packed / "puvae.onnx"), samples=packed / "samples.npz")
+def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path, cpu_onnx: Path) -> None:
+    from_onnx = replace(settings, model=str(cpu_onnx), samples=packed / "samples.npz")
     with pytest.raises(BuildError, match=r"--passes none: the .onnx has had the exact passes"):
         build(replace(from_onnx, passes="none"))
     with pytest.raises(BuildError, match=r"--target rtx: the .onnx was made for the CPU; give the reference.onnx"):

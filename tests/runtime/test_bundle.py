@@ -13,16 +13,19 @@ from puvae_rt.errors import BundleError, ContractError, PuvaeError, QualityError
 from puvae_rt.files import sha256_of
 from puvae_rt.runtime import assets
 from puvae_rt.runtime import bundle as source
+from tests.export.toy import random_weights, save_weights
 from tests.runtime import toy
+
+WEIGHTS = random_weights(toy.GRAY, classes=5)
 
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An assets folder that ships the toy purifier under the names "mnist" and "traffic_signs"."""
+    """An assets folder that ships a purifier drawn at random under the names "mnist" and "traffic_signs"."""
     for name in ("mnist", "traffic_signs"):
         folder = tmp_path / "assets" / name
         folder.mkdir(parents=True)
-        toy.save_purifier(folder / "puvae.onnx")
+        save_weights(folder / assets.WEIGHTS_FILE, WEIGHTS, model=name, classes=list("abcde"))
         for classifier, answer in (("classifier_a", 1), ("classifier_b", 4)):
             toy.save_classifier(folder / f"{classifier}.onnx", answer=answer)
         document = {
@@ -32,7 +35,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "contract": {"channels": 1, "height": 28, "width": 28, "range": [0, 1]},
             "score": {"tau": 0.0, "kl_weight": 0.0},
             "default_classifier": "classifier_a",
-            "sha256": {path.name: sha256_of(path) for path in folder.glob("*.onnx")},
+            "sha256": {path.name: sha256_of(path) for path in folder.iterdir()},
         }
         (folder / assets.MODEL_FILE).write_text(json.dumps(document))
     monkeypatch.setattr(source, "shipped_names", lambda: assets.shipped_names(tmp_path / "assets"))
@@ -72,7 +75,7 @@ def test_an_unknown_model_lists_the_known_ones(shipped: Path, name: str, closest
     assert raised.match(f"did you mean '{closest}'" if closest else "a bundle's folder")
 
 
-@pytest.mark.parametrize("file", ["puvae.onnx", "classifier_a.onnx"])
+@pytest.mark.parametrize("file", [assets.WEIGHTS_FILE, "classifier_a.onnx"])
 def test_a_shipped_file_that_was_changed_is_refused(shipped: Path, file: str) -> None:
     with (shipped / file).open("ab") as changed:
         changed.write(b"\0")

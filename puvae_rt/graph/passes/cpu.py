@@ -1,7 +1,8 @@
 """Exact rewrites for ONNX Runtime on a CPU, whose transposed convolutions are slow and whose convolutions are not.
 
-They run on a graph that ends in `candidates` or behind them, after the passes of `puvae_rt.graph.passes`. With stride 2
-and a 7-tap kernel, output pixel o = 2i + p takes input pixel j = i - 1 + t with tap p + 5 - 2t (t = 0..3, taps in 0..6).
+They run on a graph that ends in `candidates` or behind them, after the passes of `puvae_rt.graph.passes`. With stride
+2 and a 7-tap kernel, output pixel o = 2i + p takes input pixel j = i - 1 + t with tap p + 5 - 2t (t = 0..3, taps in
+0..6).
 """
 
 from __future__ import annotations
