@@ -17,6 +17,7 @@ from puvae_rt.scratch import scratch_folder
 logger = logging.getLogger(__name__)
 
 VARIABLE = "PUVAE_CACHE"
+MAX_KERNEL_BYTES = 128 << 20  # of compiled kernels together
 IN_USE_SECONDS = 600.0  # an entry used since then may be open in another process
 
 
@@ -40,10 +41,11 @@ def _warn_homeless(given: str | None) -> None:
     logger.warning("no home folder, and %s: nothing is cached; set %s to a writable folder", found, VARIABLE)
 
 
-def warn_unwritable(folder: Path, error: object) -> None:
-    """Log why a cache is gone on without."""
+def warn_unwritable(kind: str, folder: Path, error: object) -> None:
+    """Log why the cache of a `kind` ("engine", "kernel") is gone on without."""
     logger.warning(
-        "engine cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
+        "%s cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
+        kind,
         folder,
         error,
         VARIABLE,
@@ -56,17 +58,21 @@ def mark_used(entry: Path) -> None:
         os.utime(entry)
 
 
-def evict(folder: Path, limit: int) -> None:
+def evict(folder: Path, limit: int, pattern: str = "[!.]*") -> None:
     """Remove the least recently used entries of a cache folder until the others hold at most `limit` bytes.
 
-    Entries used within IN_USE_SECONDS stay whatever they hold.
+    Args:
+        folder: the cache folder.
+        limit: of all entries together; those used within IN_USE_SECONDS stay whatever they hold.
+        pattern: of the names of the entries.
     """
     now, total, entries = time.time(), 0, []
-    for entry in folder.iterdir():
+    for entry in folder.glob(pattern):
         with suppress(OSError):  # another process has removed it
-            if not entry.name.startswith("."):
-                entries.append((entry.lstat().st_mtime, _bytes(entry), entry))
-                total += entries[-1][1]
+            entries.append((entry.lstat().st_mtime, _bytes(entry), entry))
+            total += entries[-1][1]
+    if total <= limit:
+        return
     with scratch_folder(folder) as scratch:
         for used, size, entry in sorted(entries):
             if total <= limit or now - used < IN_USE_SECONDS:

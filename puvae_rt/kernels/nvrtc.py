@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
-
-from puvae_rt.errors import BuildError, TargetUnavailableError
+from puvae_rt.errors import BuildError, FileError, TargetUnavailableError
+from puvae_rt.files import atomic_file, read_bytes
+from puvae_rt.user_cache import MAX_KERNEL_BYTES, cache_folder, evict, mark_used, warn_unwritable
 
 OPTIONS = ("--std=c++17",)
+_MAX_BYTES = 64 << 20  # of one module; the product's have under one megabyte
+_DIGEST_BYTES = 32
 _INSTALL = "install NVRTC with `pip install 'puvae-rt[cuda]'` (CUDA 12 boards: 'puvae-rt[cuda12]')"
 
 
@@ -44,10 +45,13 @@ def compile_for(
     origin = f"{kind}_{number} compiled by NVRTC {version[0]}.{version[1]}"
     options = (f"--gpu-architecture={kind}_{number}", *OPTIONS)
     key = hashlib.sha256("\0".join((digest, origin, *options)).encode()).hexdigest()[:24]
-    stored = (cache or platformdirs.user_cache_path("puvae_rt") / "kernels") / f"nvrtc-{key}.bin"
-    if not stored.exists():
-        _store(stored, _compiled(api, source, (*options, f"--include-path={source.parent}"), kind))
-    return Compiled(stored.read_bytes(), origin)
+    folder = cache or cache_folder("kernels")
+    image = folder and _stored(folder / f"nvrtc-{key}.bin")
+    if not image:
+        image = _compiled(api, source, (*options, f"--include-path={source.parent}"), kind)
+        if folder is not None:
+            _store(folder / f"nvrtc-{key}.bin", image)
+    return Compiled(image, origin)
 
 
 def installed() -> tuple[int, int]:
@@ -119,8 +123,24 @@ def _api() -> Any:
     return nvrtc
 
 
+def _stored(path: Path) -> bytes | None:
+    """What `_store` wrote, or None: nothing, or something else since."""
+    try:
+        content = read_bytes(path, _MAX_BYTES)
+    except FileError:
+        return None
+    digest, image = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(image).digest() != digest:
+        return None
+    mark_used(path)
+    return image
+
+
 def _store(path: Path, image: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_bytes(image)
-    partial.replace(path)  # atomic: another process sees none or all of it
+    """Behind its digest, whole or, where the cache cannot be written, not at all."""
+    try:
+        with atomic_file(path) as part:
+            part.write_bytes(hashlib.sha256(image).digest() + image)
+        evict(path.parent, MAX_KERNEL_BYTES, "nvrtc-*")
+    except OSError as error:
+        warn_unwritable("kernel", path.parent, error)

@@ -84,7 +84,7 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
                 publish(new, folder)
         evict(root, MAX_BYTES)
     except OSError as error:
-        warn_unwritable(root, error)
+        warn_unwritable("engine", root, error)
         return None
     try:
         return opened(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,28 @@ def test_nvrtc_compiles_once_for_the_same_sources(tmp_path, monkeypatch):
     assert nvrtc.compile_for(source, (8, 7), (99, 0), "digest", tmp_path) == first
     assert nvrtc.compile_for(source, (8, 7), (99, 0), "other", tmp_path).image == b"compiled again"
     assert nvrtc.compile_for(source, (8, 9), (99, 0), "digest", tmp_path).image == b"compiled again"
+
+
+@pytest.mark.parametrize("place", ["", "file/below", None], ids=["writable", "not writable", "none"])
+def test_the_cache_of_compiled_kernels(tmp_path, monkeypatch, caplog, place):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="needs the extra [cuda]")
+    (tmp_path / "file").write_text("")
+    if place is None:
+        monkeypatch.setattr(nvrtc, "cache_folder", lambda name: None)
+    else:
+        monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / place))
+    monkeypatch.setattr(nvrtc, "_compiled", lambda *_: b"compiled")
+    source = small_source(tmp_path, "1")
+    assert nvrtc.compile_for(source, (8, 7), (99, 0), "digest").image == b"compiled"
+    stored = list(tmp_path.glob("kernels/nvrtc-*.bin"))
+    assert len(stored) == (place == "")
+    assert ("set PUVAE_CACHE to a writable folder" in caplog.text) == (place == "file/below")
+    for damage in (b"", b"compiled", stored and stored[0].read_bytes()[:-1] + b"!", None):
+        for path in stored:  # what was changed since is compiled again
+            path.unlink()
+            os.mkfifo(path) if damage is None else path.write_bytes(damage)
+        monkeypatch.setattr(nvrtc, "_compiled", lambda *_, again=damage: repr(again).encode())
+        assert nvrtc.compile_for(source, (8, 7), (99, 0), "digest").image == repr(damage).encode()
 
 
 def test_a_source_that_nvrtc_refuses_is_reported_with_its_log(tmp_path):

@@ -88,6 +88,18 @@ def test_a_library_is_built_once_and_by_content(tmp_path):
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cu", ".so", ".so"], "no half-built file is left"
 
 
+def test_a_library_is_built_without_a_cache_that_can_be_written(tmp_path, monkeypatch, caplog):
+    source = tmp_path / "k.cu"
+    source.write_text('#include "device.cuh"\nextern "C" __global__ void k(int32* out) { *out = 3; }\n')
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "file" / "below"))
+    library = shim.build({source: ("k",)})
+    assert library.is_file() and not library.is_relative_to(tmp_path)
+    assert "kernel cache" in caplog.text and "set PUVAE_CACHE to a writable folder" in caplog.text
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
+    assert shim.build({source: ("k",)}).parent == tmp_path / "cache" / "kernels"
+
+
 def test_a_source_that_does_not_compile_says_where(tmp_path):
     source = tmp_path / "k.cu"
     source.write_text('#include "device.cuh"\nextern "C" __global__ void k(int32* out) { *out = __clock(); }\n')

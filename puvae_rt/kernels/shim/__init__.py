@@ -6,6 +6,7 @@ shuffles and shared memory checked at every use (device.hpp, scheduler.cpp).
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -18,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from puvae_rt.errors import BuildError, PuvaeError, TargetUnavailableError
+from puvae_rt.files import atomic_file
 from puvae_rt.kernels.launch import ENTRIES, Launch
+from puvae_rt.user_cache import MAX_KERNEL_BYTES, cache_folder, evict, mark_used, warn_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,13 @@ def build(sources: Mapping[Path, Sequence[str]], sanitize: bool = False, cache: 
         )
     flags = (*FLAGS, *WARNINGS, *(SANITIZE if sanitize else ()))
     main = _main_source(sources)
-    library = (cache or _cache()) / f"shim-{_key(compiler, flags, main, sources)}.so"
-    if not library.exists():
-        _compile(compiler, flags, main, library)
-    return library
+    name = f"shim-{_key(compiler, flags, main, sources)}.so"
+    if (folder := cache or cache_folder("kernels")) is not None:
+        try:
+            return _kept(compiler, flags, main, folder / name)
+        except OSError as error:
+            warn_unwritable("kernel", folder, error)
+    return _kept(compiler, flags, main, _own_folder() / name)
 
 
 def sanitizer_environment() -> dict[str, str]:
@@ -167,18 +171,28 @@ def _printed(compiler: str, option: str) -> str:
     return subprocess.run([compiler, option], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
-def _cache() -> Path:
-    return platformdirs.user_cache_path("puvae_rt") / "kernels"
+@functools.cache
+def _own_folder() -> Path:
+    """Of this process, where no cache can be written; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="puvae-shim-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def _kept(compiler: str, flags: Sequence[str], main: str, library: Path) -> Path:
+    if not library.is_file():
+        _compile(compiler, flags, main, library)
+        evict(library.parent, MAX_KERNEL_BYTES, "shim-*")
+    mark_used(library)
+    return library
 
 
 def _compile(compiler: str, flags: Sequence[str], main: str, library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        source, output = Path(folder, "main.cpp"), Path(folder, "shim.so")
+    with atomic_file(library) as output:
+        source = output.with_name("main.cpp")
         source.write_text(main)
         command = [compiler, *flags, f"-I{KERNELS}", str(source), str(SCHEDULER), "-o", str(output)]
         log.info("building the kernels' host shim: %s", library.name)
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
         if done.returncode:
             raise BuildError(f"the host shim did not compile with {compiler}; mend the source:\n{done.stderr}")
-        output.replace(library)  # atomic: another process sees none or all of it
