@@ -15,6 +15,7 @@ from typing import Any
 
 from puvae_rt.bench.gpus import GPUS, Gpu
 from puvae_rt.errors import BenchmarkError
+from puvae_rt.pictures import panels, save_figure
 from puvae_rt.runtime.manifest import Layer, Manifest
 
 EVIDENCE = "modelled"
@@ -205,15 +206,11 @@ def table(results: Sequence[Modelled]) -> str:
 
 def save_picture(results: Sequence[Modelled], path: Path) -> None:
     """Bars of the smallest batch: each GPU's engines side by side."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     smallest = min(result.batch for result in results)
     shown = [result for result in results if result.batch == smallest]
     gpus, engines = (list(dict.fromkeys(getattr(r, field) for r in shown)) for field in ("gpu", "engine"))
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    figure, grid = panels(1, 1, (9, 4.5))
+    axes = grid[0, 0]
     bar = 0.8 / len(engines)
     for i, engine in enumerate(engines):
         heights = [next(r.milliseconds for r in shown if (r.gpu, r.engine) == (gpu, engine)) for gpu in gpus]
@@ -224,6 +221,4 @@ def save_picture(results: Sequence[Modelled], path: Path) -> None:
     axes.set_ylabel("milliseconds a call")
     axes.set_title(f"Modelled (not measured) latency, batch {smallest}")
     axes.legend(fontsize=8, loc="upper right")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save_figure(figure, path, dpi=120)

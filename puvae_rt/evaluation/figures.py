@@ -9,6 +9,7 @@ from typing import Any
 from puvae_rt.evaluation.cells import DEFENSES, NONE, WORST
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, SIGMA_FILE, Row, read_rows
 from puvae_rt.evaluation.tables import NAMES, attack_name
+from puvae_rt.pictures import panels, save_figure
 
 DPI = 120
 
@@ -24,7 +25,7 @@ def write_figures(results: Path) -> list[Path]:
     written = []
     for file, rows, draw in jobs:
         if rows:
-            _save(draw(rows), results / file)
+            save_figure(draw(rows), results / file, DPI)
             written.append(results / file)
     return written
 
@@ -36,14 +37,14 @@ def draw_sigma(rows: Sequence[Row]) -> Any:
     columns = _groups(rows, ("dataset", "classifier", "attack", "targeted", "epsilon", "defense"))
     sigmas = sorted({row["sigma_eps"] for row in rows})
     size = (4 * len(columns), 1.45 * len(sigmas))
-    figure, panels = _pyplot().subplots(len(sigmas), len(columns), figsize=size, squeeze=False)
-    for panel in panels.flat:
+    figure, axes = panels(len(sigmas), len(columns), size)
+    for panel in axes.flat:
         panel.axis("off")
     for place, (key, members) in enumerate(columns.items()):
         dataset, classifier, attack, targeted, _, defense = key
         cell = f"{dataset} {classifier} {attack_name(attack, targeted)}, {NAMES[defense]}\n"
         for row in members:
-            panel = panels[sigmas.index(row["sigma_eps"]), place]
+            panel = axes[sigmas.index(row["sigma_eps"]), place]
             panel.imshow(decode(row["pictures"]))
             head = cell if row["sigma_eps"] == sigmas[0] else ""
             panel.set_title(f"{head}sigma_eps {row['sigma_eps']:g}: {100 * row['accuracy']:.1f}%", fontsize=8)
@@ -53,9 +54,9 @@ def draw_sigma(rows: Sequence[Row]) -> Any:
 def draw_budgets(rows: Sequence[Row]) -> Any:
     """Accuracy against the seconds spent on a mini-batch, a panel for each attack."""
     groups = _groups(rows, ("dataset", "classifier", "attack", "targeted"))
-    figure, panels = _pyplot().subplots(1, len(groups), figsize=(4.5 * len(groups), 3.4), squeeze=False)
+    figure, axes = panels(1, len(groups), (4.5 * len(groups), 3.4))
     last = max(row["seconds"] for row in rows)
-    for panel, (key, members) in zip(panels[0], groups.items(), strict=True):
+    for panel, (key, members) in zip(axes[0], groups.items(), strict=True):
         for row in members:
             x, y = ([point[k] for point in row["curve"]] for k in ("seconds", "accuracy"))
             panel.step([*x, last], [100 * v for v in (*y, y[-1])], where="post", label=NAMES[row["defense"]])
@@ -69,8 +70,8 @@ def draw_budgets(rows: Sequence[Row]) -> Any:
 def draw_adaptive(rows: Sequence[Row], clean: Sequence[Row]) -> Any:
     """Robust accuracy against epsilon: dotted for one attack, solid for the worst of all."""
     groups = _groups(rows, ("dataset", "classifier"))
-    figure, panels = _pyplot().subplots(1, len(groups), figsize=(5 * len(groups), 3.6), squeeze=False)
-    for panel, ((dataset, classifier), members) in zip(panels[0], groups.items(), strict=True):
+    figure, axes = panels(1, len(groups), (5 * len(groups), 3.6))
+    for panel, ((dataset, classifier), members) in zip(axes[0], groups.items(), strict=True):
         undisturbed = {
             r["defense"]: r["accuracy"] for r in clean if (r["dataset"], r["classifier"]) == (dataset, classifier)
         }
@@ -79,9 +80,9 @@ def draw_adaptive(rows: Sequence[Row], clean: Sequence[Row]) -> Any:
             if defense in undisturbed:
                 points.insert(0, (0.0, undisturbed[defense]))
             label, style = (NAMES[defense], "-") if attack == WORST else (None, ":")
-            colour = f"C{DEFENSES.index(defense)}"
+            color = f"C{DEFENSES.index(defense)}"
             measured = zip(*((e, 100 * a) for e, a in points), strict=True)
-            panel.plot(*measured, style, marker="o", markersize=3, color=colour, label=label)
+            panel.plot(*measured, style, marker="o", markersize=3, color=color, label=label)
         panel.set(xlabel="epsilon", ylabel="robust accuracy, %", ylim=(0, 101), title=f"{dataset} {classifier}")
         panel.legend(fontsize=7)
     return figure
@@ -92,18 +93,3 @@ def _groups(rows: Iterable[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], l
     for row in rows:
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
     return found
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=DPI)
-    _pyplot().close(figure)

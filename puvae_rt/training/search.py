@@ -26,6 +26,7 @@ from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
+from puvae_rt.pictures import panels, save_figure
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
@@ -128,23 +129,16 @@ def write(path: Path, rows: list[dict[str, Any]], pictures: dict[str, Any]) -> N
 
 def draw(path: Path, originals: Tensor) -> None:
     """The pictures (PNG) and the table (Markdown) beside the results."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     rows, pictures = read_finished(path)
     strips = {"input": (originals * 255).numpy()} | {row["trial"]: pictures[row["trial"]] for row in rows}
-    figure, panels = plt.subplots(len(strips), 1, figsize=(9, 0.8 * len(strips)), squeeze=False)
-    for panel, (name, images) in zip(panels[:, 0], strips.items(), strict=True):
+    figure, axes = panels(len(strips), 1, (9, 0.8 * len(strips)))
+    for panel, (name, images) in zip(axes[:, 0], strips.items(), strict=True):
         strip = np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1).squeeze()  # [H, PICTURES*W(, 3)]
         panel.imshow(strip.astype(np.uint8), cmap="gray", vmin=0, vmax=255)
         panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
         panel.set_xticks([])
         panel.set_yticks([])
-    figure.tight_layout()
-    figure.savefig(path.with_suffix(".png"), dpi=110)
-    plt.close(figure)
+    save_figure(figure, path.with_suffix(".png"), dpi=110)
     path.with_suffix(".md").write_text(table(rows) + "\n")
 
 
