@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import BuildError, FileError
 from puvae_rt.files import atomic_folder
 
@@ -31,8 +30,4 @@ def output_folder(folder: Path, marker: str) -> Iterator[Path]:
         raise BuildError(f"{error}; choose another --out") from error
 
 
-def __getattr__(name: str) -> Any:
-    if name != "whole_folder":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn("whole_folder is now output_folder; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
-    return output_folder
+__getattr__ = renamed(__name__, {"whole_folder": "output_folder"})

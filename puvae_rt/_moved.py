@@ -1,9 +1,10 @@
-"""Old import paths, which go on working until 0.3: each imports the module's new home and warns."""
+"""Old import paths and old names, which go on working until 0.3: each gives what it has become, and warns."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -103,6 +104,25 @@ class _MovedLoader(Loader):
         """The new module's code: `python -m` with an old name runs it."""
         spec = find_spec(self._new)
         return None if spec is None else spec.loader.get_code(self._new)  # type: ignore[union-attr]
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a module: gives what its old names have become, and warns.
+
+    Args:
+        module: its `__name__`.
+        names: old name -> new one in the same module, or "package.module:name".
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(":")
+        message = f"{module}.{name} is now {f'{home}.' if home else ''}{new}; the old name goes in {GONE_IN}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(import_module(home or module), new)
+
+    return __getattr__
 
 
 def install() -> None:

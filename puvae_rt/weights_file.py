@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import CheckpointError
 from puvae_rt.files import atomic_file
 
@@ -31,8 +30,4 @@ def atomic_weights(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def __getattr__(name: str) -> Any:
-    if name != "whole":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn("whole is now atomic_weights; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
-    return atomic_weights
+__getattr__ = renamed(__name__, {"whole": "atomic_weights"})

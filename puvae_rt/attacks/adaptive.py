@@ -22,8 +22,8 @@ from puvae_rt.attacks.white_box import Model
 from puvae_rt.contract import Score
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.score import selection_scores
 from puvae_rt.models.spec import LATENT
-from puvae_rt.training.selection import selection_scores
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # images [N,C,H,W], labels [N] -> what the attacker raises, [N]
 Judge = Callable[[Tensor], Tensor]  # images -> the class that the defended system answers, [N]

@@ -15,7 +15,7 @@ from torch import Tensor
 from puvae_rt.defenses.protocol import last
 from puvae_rt.errors import ContractError
 from puvae_rt.models.gan import LATENT, Generator
-from puvae_rt.training.loop import channels_last
+from puvae_rt.models.layout import channels_last
 
 LAST_PART, LAST_RATE = 0.8, 0.1  # from this share of the steps on, this share of the rate
 MAX_CODES = 500  # that descend at once; more no longer fit the cache

@@ -15,10 +15,9 @@ from puvae_rt.contract import Score
 from puvae_rt.defenses.protocol import last
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
+from puvae_rt.models.score import dead_zone_sse, selection_scores
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.results import Purified
-from puvae_rt.training.losses import dead_zone_sse
-from puvae_rt.training.selection import selection_scores
 
 CHUNK = 50  # images at a time: their K projections fit the processor's cache
 

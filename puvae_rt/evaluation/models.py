@@ -24,10 +24,10 @@ from puvae_rt.evaluation.attacked import Victim
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
 from puvae_rt.files import sha256_of
 from puvae_rt.models.classifiers import classifier
+from puvae_rt.models.layout import channels_last
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.training.artefacts import LOW_RANK, dense, load_classifier, load_generator, load_puvae, load_reformer
-from puvae_rt.training.loop import channels_last
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
 SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed

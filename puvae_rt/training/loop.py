@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from puvae_rt.data import Split
 from puvae_rt.errors import CheckpointError, DataError
+from puvae_rt.models.layout import channels_last
 from puvae_rt.training.checkpoint import load_tensors, restore_training_state, save_tensors, training_state
 from puvae_rt.training.recipes import Schedule
 
@@ -49,11 +50,6 @@ class Task(Protocol):
         ...
 
     def after_backward(self) -> None: ...
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """Its weights in the memory order in which a CPU convolves fastest: a fifth off a step. In place."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:

@@ -6,18 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from puvae_rt._moved import renamed
+
 RANKING_MARGIN = 1.0  # nats by which the true class has to win
 
 
 def reconstruction_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of the decoder's logits [N,C,H,W] against pixels in [0,1] (equation 8)."""
     return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(target)
-
-
-def dead_zone_sse(x: Tensor, candidates: Tensor, tau: float) -> Tensor:
-    """sum_i max(|x_i - x_hat_i| - tau, 0)^2 over the pixels of [..., C, H, W] -> [...]."""
-    excess = F.relu((x - candidates).abs() - tau)
-    return excess.square().sum(dim=(-3, -2, -1))
 
 
 def ranking_loss(sse: Tensor) -> Tensor:
@@ -35,3 +31,6 @@ def wrong_classes(labels: Tensor, classes: int, count: int) -> Tensor:
     """`count` different wrong classes for each label, or all there are: [N] -> [N, J], from the global generator."""
     keys = torch.rand(len(labels), classes).scatter_(1, labels[:, None], -1.0)
     return keys.topk(min(count, classes - 1), dim=1).indices
+
+
+__getattr__ = renamed(__name__, {"dead_zone_sse": "puvae_rt.models.score:dead_zone_sse"})

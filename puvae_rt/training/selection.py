@@ -13,7 +13,7 @@ from puvae_rt.attacks.white_box import Model, fgsm, ifgsm, random_targets
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, Split
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.training.losses import dead_zone_sse
+from puvae_rt.models.score import add_kl, dead_zone_sse, selection_scores
 from puvae_rt.training.recipes import attack_scale
 
 CHUNK = 250  # images at a time
@@ -23,15 +23,6 @@ TAUS = (0.0, 0.05, 0.1, 0.2, 0.3)
 KL_WEIGHTS = (0.0, 0.1, 0.3)
 NOISE_LEVELS = (0.0, 0.3, 0.45, 0.6)
 KL_GAIN = 0.005  # by which a KL term has to be better: it keeps sigma, and a kernel, in every engine
-
-
-def selection_scores(x: Tensor, candidates: Tensor, kl: Tensor, score: Score) -> Tensor:
-    """x [N,C,H,W], candidates [N,K,C,H,W], kl [N,K] -> score [N,K], the smallest wins."""
-    return _with_kl(dead_zone_sse(x[:, None], candidates, score.tau), kl, score)
-
-
-def _with_kl(distances: Tensor, kl: Tensor, score: Score) -> Tensor:
-    return distances + score.kl_weight * kl
 
 
 @torch.no_grad()
@@ -49,7 +40,7 @@ def score_accuracies(model: PuVAE, x: Tensor, labels: Tensor, scores: Sequence[S
         candidates, kl = model.project(part)
         distances = {tau: dead_zone_sse(part[:, None], candidates, tau) for tau in {score.tau for score in scores}}
         for place, score in enumerate(scores):
-            chosen = _with_kl(distances[score.tau], kl, score).argmin(dim=1)
+            chosen = add_kl(distances[score.tau], kl, score).argmin(dim=1)
             hits[place] += int((chosen == truth).sum())
     return [count / len(labels) for count in hits]
 

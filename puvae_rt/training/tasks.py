@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from puvae_rt.models.layout import channels_last
 from puvae_rt.models.puvae import PuVAE, gaussian_kl
-from puvae_rt.training.loop import Metrics, channels_last
-from puvae_rt.training.losses import dead_zone_sse, ranking_loss, reconstruction_loss, wrong_classes
+from puvae_rt.models.score import dead_zone_sse
+from puvae_rt.training.loop import Metrics
+from puvae_rt.training.losses import ranking_loss, reconstruction_loss, wrong_classes
 from puvae_rt.training.recipes import Recipe
 
 # Augmentation of photographs: largest turn (radians), zoom, shift (of half a side) and log of the gain.

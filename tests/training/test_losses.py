@@ -9,9 +9,9 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.models.puvae import Posterior, PuVAE, gaussian_kl
+from puvae_rt.models.score import dead_zone_sse
 from puvae_rt.training.losses import (
     RANKING_MARGIN,
-    dead_zone_sse,
     ranking_loss,
     reconstruction_loss,
     wrong_classes,

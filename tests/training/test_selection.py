@@ -8,8 +8,9 @@ from torch import Tensor
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Split
+from puvae_rt.models.score import selection_scores
 from puvae_rt.training import selection
-from puvae_rt.training.selection import choose, projection_accuracy, selection_scores, tune_score
+from puvae_rt.training.selection import choose, projection_accuracy, tune_score
 
 
 class TwoPrototypes:
