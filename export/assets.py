@@ -158,7 +158,7 @@ def write_model_file(folder: Path, weights: Weights, default_classifier: str) ->
         "format": MODEL_FORMAT,
         "model": weights.model,
         "classes": weights.classes,
-        "contract": asdict(weights.contract) | {"range": [0, 1]},
+        "contract": asdict(weights.contract),
         "score": asdict(weights.score),
         "default_classifier": default_classifier,
         "attacks": {"on": default_classifier, "epsilon": radii_of(weights.contract).epsilon, "targeted": True},

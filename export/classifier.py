@@ -14,11 +14,11 @@ from onnx import TensorProto
 from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
-from puvae_rt.models.checkpoint import FORMAT, META_KEY, Array, Shapes, read_checkpoint
+from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint
+from puvae_rt.models.header import CLASSIFIER, FORMAT, META_KEY, ClassifierHeader
 from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 from puvae_rt.runtime.assets import ShippedModel
 from puvae_rt.runtime.cpu import Classifier
-from puvae_rt.runtime.fields import Fields, read_classes, read_contract
 
 NO_CLASSIFIER = "none"
 MAX_HALF = float(np.finfo(np.float16).max)
@@ -38,8 +38,8 @@ class ClassifierWeights:
 
 def load_classifier(path: Path) -> ClassifierWeights:
     """Raises BuildError when `path` is absent, damaged, or not the weights of a classifier."""
-    described, tensors = read_checkpoint(path, "classifier", _describe, expected_shapes)
-    return ClassifierWeights(**(vars(described) | {"tensors": tensors}))
+    header, tensors = read_checkpoint(path, ClassifierHeader, expected_shapes)
+    return ClassifierWeights(**(vars(header) | {"tensors": tensors}))
 
 
 def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
@@ -80,7 +80,7 @@ def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False)
     """`half` as in `classifier_graph`."""
     document = {
         "format": FORMAT,
-        "kind": "classifier",
+        "kind": CLASSIFIER,
         "model": weights.model,
         "classes": weights.classes,
         "architecture": weights.architecture,
@@ -89,7 +89,7 @@ def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False)
     path.write_bytes(model.SerializeToString())
 
 
-def expected_shapes(weights: ClassifierWeights) -> Shapes:
+def expected_shapes(weights: ClassifierWeights | ClassifierHeader) -> Shapes:
     """Name -> shape of every tensor."""
     architecture = ARCHITECTURES[weights.architecture]
     convs, linears = layer_positions(weights.architecture)
@@ -105,21 +105,6 @@ def expected_shapes(weights: ClassifierWeights) -> Shapes:
         shapes |= {f"{position}.weight": (units, features), f"{position}.bias": (units,)}
         features = units
     return shapes
-
-
-def _describe(fields: Fields) -> ClassifierWeights:
-    """All but the tensors."""
-    contract = read_contract(fields.child("contract"))
-    if contract.height != contract.width:
-        raise BuildError(f"images of {contract.height}x{contract.width}: classifiers A to D take squares")
-    return ClassifierWeights(
-        model=fields.name("model"),
-        classes=read_classes(fields),
-        contract=contract,
-        architecture=fields.text("architecture", tuple(ARCHITECTURES)),
-        tensors={},
-        normalized=fields.optional_flag("normalized"),
-    )
 
 
 def layer_positions(architecture: str) -> tuple[list[int], list[int]]:

@@ -37,6 +37,7 @@ MOVED = {
     "puvae_rt.runtime.device": "puvae_rt.device",
     "puvae_rt.runtime.device.cuda_python": "puvae_rt.device.cuda",
     "puvae_rt.runtime.device.images": "puvae_rt.device.binaries",
+    "puvae_rt.runtime.fields": "puvae_rt.schema",
     "puvae_rt.runtime.gpu": "puvae_rt.gpu",
     "puvae_rt.runtime.gpu.buffers": "puvae_rt.gpu.memory",
     "puvae_rt.runtime.gpu.engine": "puvae_rt.gpu.pool",

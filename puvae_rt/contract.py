@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from puvae_rt.errors import ContractError
 
@@ -28,17 +29,18 @@ MAX_NUMBER = 1e300  # of every number read from outside: sums of such numbers st
 
 @dataclass(frozen=True)
 class ImageContract:
-    """Shape of the images a model takes: [N, channels, height, width], values in [0, 1]."""
+    """Shape of the images a model takes: [N, channels, height, width], and the range of their values."""
 
     channels: int
     height: int
     width: int
+    range: tuple[Literal[0], Literal[1]] = field(default=(0, 1), kw_only=True)  # no other one is defined
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
             raise ContractError(f"channels={self.channels}: expected one of {CHANNELS}")
-        if self.height <= 0 or self.width <= 0:
-            raise ContractError(f"image size {self.height}x{self.width}: expected positive sides")
+        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+            raise ContractError(f"image size {self.height}x{self.width}: expected sides of 1 to {MAX_SIDE} pixels")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,5 +64,5 @@ class Score:
     def __post_init__(self) -> None:
         if not 0.0 <= self.tau < 1.0:
             raise ContractError(f"tau={self.tau}: expected 0 <= tau < 1 (a difference of pixel values)")
-        if not 0.0 <= self.kl_weight < float("inf"):
+        if not 0.0 <= self.kl_weight <= MAX_NUMBER:
             raise ContractError(f"kl_weight={self.kl_weight}: expected a finite number >= 0")

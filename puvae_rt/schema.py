@@ -12,6 +12,7 @@ import json
 import re
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -19,10 +20,12 @@ from msgspec import Meta
 
 from puvae_rt.contract import MAX_CLASSES, MAX_NUMBER
 from puvae_rt.errors import BundleError, PuvaeError
+from puvae_rt.files import read_bytes
 
 T = TypeVar("T")
 
 MAX_INTEGER = 1 << 62
+MAX_FILES = 64  # that one document lists
 _MAX_DIGITS = 300  # of an integer: one with more does not fit into a float
 _MAX_SHOWN = 80  # characters of a wrong value in a message
 _SEAL = "sha256"  # key of a document's own hash
@@ -70,23 +73,46 @@ PlainFileName = Annotated[
     Meta(pattern=r"\A(?!\.{1,2}\Z)[^/\\\0\ud800-\udfff]{1,255}\Z", description="a plain file name without a folder"),
 ]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="a sha256 in hexadecimal")]
+FileHashes = Annotated[  # name -> sha256
+    Mapping[PlainFileName, Sha256], Meta(min_length=1, max_length=MAX_FILES, description=f"1 to {MAX_FILES} files")
+]
 Texts = tuple[Text, ...]
 Classes = Annotated[
     tuple[Text, ...], Meta(min_length=2, max_length=MAX_CLASSES, description=f"2 to {MAX_CLASSES} names")
 ]
 
 
-def parse(data: bytes | str, where: str, remedy: str, error: type[PuvaeError] = BundleError) -> Any:
-    """The plain value of a JSON text: UTF-8, no key twice in one object, no NaN, Infinity or endless integer.
+def parse(
+    data: bytes | str, where: str, remedy: str, error: type[PuvaeError] = BundleError, *, finite: bool = True
+) -> Any:
+    """The plain value of a JSON text: UTF-8, no key twice in one object, no endless integer.
 
+    Args:
+        data: the text.
+        where: what is read, as the message begins: a path.
+        remedy: how to mend it, as the message ends.
+        error: what is raised.
+        finite: refuse NaN and Infinity, which are no JSON; Python writes them all the same, as a loss that diverged.
     Raises:
         error: it is anything else, or nested too deeply.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer)
+        constant = _refuse_constant if finite else None
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant, parse_int=_integer)
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: not readable as JSON ({problem}); {remedy}") from problem
+
+
+def read_json(
+    path: Path, limit: int, remedy: str, error: type[PuvaeError] = BundleError, *, finite: bool = True
+) -> Any:
+    """The plain value in a regular file of at most `limit` bytes of JSON; as `parse`."""
+    try:
+        data = read_bytes(path, limit)
+    except OSError as problem:
+        raise error(f"{problem}; {remedy}") from problem
+    return parse(data, str(path), remedy, error, finite=finite)
 
 
 def decode(data: Any, kind: type[T], where: str, remedy: str, error: type[PuvaeError] = BundleError) -> T:
@@ -116,9 +142,18 @@ def check_version(
     """Refuses a document of another version before its other fields are judged."""
     got = document.get(key) if isinstance(document, Mapping) else readable
     if type(got) is not int:
-        raise error(f"{where}: {key}: got {_shown(got)}, expected {readable}; {remedy}")
+        raise error(f"{where}: {key}: got {shown(got)}, expected {readable}; {remedy}")
     if got != readable:
         raise error(f"{where}: {key} {got}, this version reads {readable}; {remedy}")
+
+
+def shown(value: Any) -> str:
+    """A wrong value as a message shows it: short, and printable on any terminal."""
+    if isinstance(value, Mapping | list | tuple):
+        return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return ascii(value[:_MAX_SHOWN] if isinstance(value, str) else value)[:_MAX_SHOWN]
 
 
 def seal(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +172,7 @@ def check_seal(document: Mapping[str, Any], where: str, remedy: str) -> None:
         raise BundleError(f"{where}: not readable ({problem}); {remedy}") from problem
     if got != expected:
         raise BundleError(
-            f"{where}: changed after it was written: its sha256 is {got[:12]}..., expected {_shown(expected)}; {remedy}"
+            f"{where}: changed after it was written: its sha256 is {got[:12]}..., expected {shown(expected)}; {remedy}"
         )
 
 
@@ -152,7 +187,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{_shown(twice)} stands twice in one object")
+        raise ValueError(f"{shown(twice)} stands twice in one object")
     return found
 
 
@@ -186,7 +221,8 @@ class _Place(NamedTuple):
         """The first value of a mapping that does not fit."""
         kind = get_args(_bare(self.kind))[1]
         key = next(key for key, value in self.value.items() if not _fits(value, kind))
-        return _Place(f"{self.path}[{_shown(key)}]", self.value[key], kind)
+        step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{shown(key)}]"
+        return _Place(f"{self.path}{step}", self.value[key], kind)
 
     def wrong_key(self) -> _Place:
         kind = get_args(_bare(self.kind))[0]
@@ -213,7 +249,7 @@ def _explain(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
         place = place.field(missing[1])
         problem = f"got nothing, expected {_expected(place.kind)}"
     else:
-        problem = f"got {_shown(place.value)}, expected {_expected(place.kind)}"
+        problem = f"got {shown(place.value)}, expected {_expected(place.kind)}"
     return f"{place.path}: {problem}" if place.path else problem
 
 
@@ -225,22 +261,13 @@ def _fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
-    """A wrong value as a message shows it: short, and printable on any terminal."""
-    if isinstance(value, Mapping | list | tuple):
-        return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return ascii(value[:_MAX_SHOWN] if isinstance(value, str) else value)[:_MAX_SHOWN]
-
-
 def _expected(kind: Any) -> str:
     """A type in words."""
     if get_origin(kind) is Annotated:
         described = [meta.description for meta in kind.__metadata__ if isinstance(meta, Meta) and meta.description]
         return described[-1] if described else _expected(get_args(kind)[0])
     if get_origin(kind) is Literal:
-        values = ", ".join(map(_shown, get_args(kind)))
+        values = ", ".join(map(shown, get_args(kind)))
         return f"one of {values}" if len(get_args(kind)) > 1 else values
     if options := _options(kind):
         return " or ".join(map(_expected, options))

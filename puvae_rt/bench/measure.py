@@ -17,15 +17,16 @@ import onnx
 
 from puvae_rt.bench.results import MEASURED, Bench, Result, this_machine
 from puvae_rt.errors import BenchmarkError
+from puvae_rt.models.header import META_KEY
 from puvae_rt.runtime.bundle import from_bundle, from_shipped, is_bundle
 from puvae_rt.runtime.latency import summary
 from puvae_rt.runtime.manifest import Manifest
+from puvae_rt.schema import Texts, decode
 
 WARM_UP_SECONDS = 0.5  # for each engine and batch size, before anything is timed
 SLICES = 10  # in which the time of an engine and batch size is taken
 LEAST_RUNS = 5  # of a slow engine, whatever time they take
 _REST_SECONDS = 0.05  # between two engines: the threads of ONNX Runtime go on spinning for a moment
-_METADATA = "puvae"  # where an ONNX file of ours describes itself
 
 Progress = Callable[[float], None]  # share done, 0 to 1
 
@@ -48,6 +49,13 @@ class Subject:
             return Subject(source, manifest.target, manifest.precision, manifest.passes)
         shipped = from_shipped(source)
         return Subject(source, shipped.target, "fp32", _described_passes(shipped.engine))
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What an ONNX file says about itself, as far as it is shown."""
+
+    passes: Texts = ()
 
 
 @dataclass
@@ -171,4 +179,5 @@ class _Engine:
 def _described_passes(engine: Path) -> tuple[str, ...]:
     """Passes that an ONNX file says were applied to it."""
     metadata = {entry.key: entry.value for entry in onnx.load(str(engine), load_external_data=False).metadata_props}
-    return tuple(json.loads(metadata.get(_METADATA, "{}")).get("passes", ()))
+    described = metadata.get(META_KEY, "{}")
+    return decode(described, _Described, str(engine), "reinstall the package", BenchmarkError).passes

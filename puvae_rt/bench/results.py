@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from puvae_rt.errors import BenchmarkError, BundleError
+from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime import machine
-from puvae_rt.runtime.fields import Fields
+from puvae_rt.schema import AboveZero, Count, NonNegative, Positive, Text, Texts, decode, read_json
 
 MEASURED = "measured"
 _MAX_BYTES = 16 << 20
-_ABOVE_ZERO = 1e-9  # what ratios are taken of
 _REMEDY = "give a file that `python -m puvae_rt.bench --json` wrote"
 
 
@@ -22,20 +21,20 @@ _REMEDY = "give a file that `python -m puvae_rt.bench --json` wrote"
 class Result:
     """Latency and memory of one engine at one batch size."""
 
-    name: str  # the bundle's folder as given, or a shipped model's name
-    target: str
-    precision: str
-    passes: tuple[str, ...]
-    batch: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    p99_9_ms: float
-    images_per_second: float
-    rss_mb: float  # of a process with nothing but this engine, when it first reached this batch size
-    evidence: str
-    runs: int  # a percentile finer than 1 / runs is the slowest run
-    first_result_s: float  # start of a process, imports, load (engine cache as it was found), one image
+    name: Text  # the bundle's folder as given, or a shipped model's name
+    target: Text
+    precision: Text
+    passes: Texts
+    batch: Positive
+    p50_ms: AboveZero
+    p90_ms: AboveZero
+    p99_ms: AboveZero
+    p99_9_ms: AboveZero
+    images_per_second: NonNegative
+    rss_mb: AboveZero  # of a process with nothing but this engine, when it first reached this batch size
+    evidence: Text
+    runs: Positive  # a percentile finer than 1 / runs is the slowest run
+    first_result_s: NonNegative  # start of a process, imports, load (engine cache as it was found), one image
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,23 @@ class Bench:
     def to_json(self, settings: Mapping[str, float | int]) -> str:
         document = {"machine": self.machine, "threads": self.threads, "settings": settings}
         return json.dumps({**document, "results": [asdict(result) for result in self.results]}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class _Machine:
+    cpu: Text
+    flags: Text
+    system: Text
+    processors: Count
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `Bench.to_json` writes, as far as it is read back."""
+
+    machine: _Machine
+    threads: Positive
+    results: tuple[Result, ...]
 
 
 def this_machine() -> dict[str, str | int]:
@@ -61,35 +77,9 @@ def this_machine() -> dict[str, str | int]:
 
 def read_bench(path: Path) -> Bench:
     """The JSON of an earlier run; BenchmarkError when it is absent or damaged."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise BenchmarkError(f"{path}: larger than {_MAX_BYTES} bytes; {_REMEDY}")
-        fields = Fields(json.loads(path.read_text("utf-8")), str(path), _REMEDY)
-        described = fields.child("machine")
-        known = {key: described.text(key) for key in ("cpu", "flags", "system")}
-        results = tuple(map(_result, fields.children("results")))
-        return Bench({**known, "processors": described.integer("processors")}, fields.integer("threads", 1), results)
-    except (OSError, ValueError, RecursionError, BundleError) as error:
-        raise BenchmarkError(f"{path}: not readable as results ({error}); {_REMEDY}") from error
-
-
-def _result(fields: Fields) -> Result:
-    return Result(
-        name=fields.text("name"),
-        target=fields.text("target"),
-        precision=fields.text("precision"),
-        passes=fields.texts("passes"),
-        batch=fields.integer("batch", 1),
-        p50_ms=fields.number("p50_ms", _ABOVE_ZERO),
-        p90_ms=fields.number("p90_ms", _ABOVE_ZERO),
-        p99_ms=fields.number("p99_ms", _ABOVE_ZERO),
-        p99_9_ms=fields.number("p99_9_ms", _ABOVE_ZERO),
-        images_per_second=fields.number("images_per_second"),
-        rss_mb=fields.number("rss_mb", _ABOVE_ZERO),
-        evidence=fields.text("evidence"),
-        runs=fields.integer("runs", 1),
-        first_result_s=fields.number("first_result_s"),
-    )
+    document = read_json(path, _MAX_BYTES, _REMEDY, BenchmarkError)
+    stored = decode(document, _Stored, str(path), _REMEDY, BenchmarkError)
+    return Bench(asdict(stored.machine), stored.threads, stored.results)
 
 
 def table(results: Sequence[Result]) -> str:

@@ -6,64 +6,78 @@ import json
 import math
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import puvae_rt
-from puvae_rt.errors import BundleError, ResultsError
-from puvae_rt.runtime.fields import Fields
+from puvae_rt.errors import ResultsError
 from puvae_rt.runtime.machine import available_cpus, cpu_model
+from puvae_rt.schema import Count, Name, NonNegative, Positive, Share, Text, decode, read_json
 
 Row = dict[str, Any]
-Reader = Callable[[Fields, str], object]
 
 DEFENSE_FILE, ADAPTIVE_FILE, SIGMA_FILE = "defense.json", "adaptive.json", "sigma.json"
 BASELINES = Path("results", "baselines")  # weights of what PuVAE is compared with, by dataset
 TIMING_FILE, BUDGET_FILE = "timing.json", "budget.json"
 MEASURED = "measured"
+MAX_BYTES = 64 << 20
 CONFIDENCE_Z = 1.959964  # two-sided 95%
 _REMEDY = "measure it again with `python -m puvae_rt.evaluate`, or move the file away"
 
 
-def _share(fields: Fields, key: str) -> float:
-    if (value := fields.number(key)) > 1:
-        raise ResultsError(f"{key}: got {value}, expected 0 to 1; {_REMEDY}")
-    return value
+@dataclass(frozen=True)
+class _Measured:
+    """What every row says: how and where its number came about."""
+
+    seed: Count
+    seconds: NonNegative
+    machine: Text
+    commit: Text
+    evidence: Text
 
 
-_WHERE: dict[str, Reader] = {
-    "seed": Fields.integer,
-    "seconds": Fields.number,
-    "machine": Fields.text,
-    "commit": Fields.text,
-    "evidence": Fields.text,
-}
-_ACCURACY: dict[str, Reader] = {
-    "n": lambda fields, key: fields.integer(key, 1),
-    "accuracy": _share,
-    "ci_low": _share,
-    "ci_high": _share,
-}
-_CELL: dict[str, Reader] = {
-    "dataset": Fields.name,
-    "classifier": Fields.text,
-    "attack": Fields.text,
-    "targeted": Fields.flag,
-    "epsilon": _share,  # or null, where the attack has no L-infinity bound
-    "defense": Fields.text,
-}
-SCHEMAS: dict[str, dict[str, Reader]] = {
-    DEFENSE_FILE: _CELL | _ACCURACY | _WHERE,
-    ADAPTIVE_FILE: _CELL | _ACCURACY | _WHERE,
-    SIGMA_FILE: _CELL | _ACCURACY | _WHERE | {"sigma_eps": Fields.number, "pictures": Fields.text},
-    BUDGET_FILE: _CELL | _ACCURACY | _WHERE,
-    TIMING_FILE: {
-        "dataset": Fields.name,
-        "defense": Fields.text,
-        "batch": lambda fields, key: fields.integer(key, 1),
-        "repeats": lambda fields, key: fields.integer(key, 1),
-        **_WHERE,
-    },
+@dataclass(frozen=True)
+class _Cell(_Measured):
+    """An accuracy on `n` images with its 95% interval."""
+
+    dataset: Name
+    classifier: Text
+    attack: Text
+    targeted: bool
+    epsilon: Share | None  # None: the attack has no L-infinity bound
+    defense: Text
+    n: Positive
+    accuracy: Share
+    ci_low: Share
+    ci_high: Share
+
+
+@dataclass(frozen=True)
+class _SigmaCell(_Cell):
+    sigma_eps: NonNegative
+    pictures: Text
+
+
+@dataclass(frozen=True)
+class _Timing(_Measured):
+    dataset: Name
+    defense: Text
+    batch: Positive
+    repeats: Positive
+
+
+@dataclass(frozen=True)
+class _Stored:
+    results: list[dict[str, Any]]
+
+
+_ROWS: dict[str, type] = {
+    DEFENSE_FILE: _Cell,
+    ADAPTIVE_FILE: _Cell,
+    SIGMA_FILE: _SigmaCell,
+    BUDGET_FILE: _Cell,
+    TIMING_FILE: _Timing,
 }
 
 
@@ -75,25 +89,11 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    try:
-        document = json.loads(path.read_text("utf-8"))
-        Fields(document, str(path), _REMEDY).children("results")
-        for place, row in enumerate(document["results"]):
-            _check(row, SCHEMAS[path.name], f"{path}: results[{place}]")
-    except (BundleError, ResultsError) as error:
-        raise ResultsError(str(error)) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(f"{path}: not readable as results ({error}); {_REMEDY}") from error
-    return list(document["results"])
-
-
-def _check(row: Row, schema: dict[str, Reader], where: str) -> None:
-    fields = Fields(row, where, _REMEDY)
-    for key, read in schema.items():
-        if key not in row:
-            raise ResultsError(f"{where}: {key} is missing, expected {', '.join(schema)}; {_REMEDY}")
-        if not (key == "epsilon" and row[key] is None):
-            read(fields, key)
+    document = read_json(path, MAX_BYTES, _REMEDY, ResultsError)
+    rows = decode(document, _Stored, str(path), _REMEDY, ResultsError).results
+    for place, row in enumerate(rows):
+        decode(row, _ROWS[path.name], f"{path}: results[{place}]", _REMEDY, ResultsError)
+    return rows
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from puvae_rt.contract import IMAGE, NOISE
-from puvae_rt.errors import BuildError, BundleError
+from puvae_rt.errors import BuildError
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import BATCH, OPSET, Graph, Tensor
 from puvae_rt.graph.selection import selection_outputs
@@ -27,11 +27,8 @@ def write_onnx(path: Path, graph: Graph, description: Description) -> None:
 def read_puvae(path: Path) -> tuple[Graph, Description]:
     """A whole PuVAE graph (image -> purified, label, rmse, score); BuildError when it is anything else."""
     model = read_model(path)
-    try:
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        description = Description.from_metadata(metadata, str(path))
-    except (ValueError, RecursionError, BundleError) as error:
-        raise BuildError(f"{path}: {error}") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    description = Description.from_metadata(metadata, str(path))
     graph = Graph.from_model(model)
     _check_tensors(path, graph.inputs, contract_inputs(description))
     _check_tensors(path, graph.outputs, selection_outputs(description.contract, len(description.classes)))

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from puvae_rt.errors import BuildError, BundleError
-from puvae_rt.runtime.fields import Fields
+from puvae_rt.errors import BuildError
+from puvae_rt.models.header import Header, read_header
 from puvae_rt.weights_file import atomic_weights
 
 Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
-Description = TypeVar("Description")
 
-META_KEY = "puvae"
-FORMAT = 1
 MAX_FILE_BYTES = 1 << 30
 _REMEDY = "give a .safetensors that puvae_rt.train wrote"
 
 
 def read_checkpoint(
     path: Path,
-    kind: str,
-    describe: Callable[[Fields], Description],
-    shapes: Callable[[Description], Shapes],
-) -> tuple[Description, dict[str, Array]]:
-    """The description in a checkpoint's header, and exactly the tensors that it calls for.
+    kind: type[Header],
+    shapes: Callable[[Header], Shapes],
+) -> tuple[Header, dict[str, Array]]:
+    """A checkpoint's header, and exactly the tensors that it calls for.
 
     Args:
         path: a .safetensors file.
         kind: what the header must say it is.
-        describe: reads the rest of the header.
-        shapes: name -> shape of every tensor of what was described.
+        shapes: name -> shape of every tensor of what the header describes.
     Raises:
         BuildError: absent, damaged, of another kind, or with other tensors than described.
     """
@@ -46,15 +40,15 @@ def read_checkpoint(
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
         with safe_open(path, "np") as file:
-            description = describe(_header(path, kind, file.metadata() or {}))
-            expected = shapes(description)
+            header, _ = read_header(file.metadata() or {}, kind, str(path), _REMEDY, BuildError)
+            expected = shapes(header)
             _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in expected}
-    except (OSError, SafetensorError, ValueError, RecursionError, BundleError) as error:
+    except (OSError, SafetensorError) as error:
         raise BuildError(f"{path}: not readable as weights ({error}); {_REMEDY}") from error
     if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
-    return description, tensors
+    return header, tensors
 
 
 def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
@@ -63,16 +57,6 @@ def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -
         metadata = file.metadata()
     with atomic_weights(path) as part:
         save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)
-
-
-def _header(path: Path, kind: str, metadata: Mapping[str, str]) -> Fields:
-    if META_KEY not in metadata:
-        raise BuildError(f"{path}: no {META_KEY!r} metadata; {_REMEDY}")
-    fields = Fields(json.loads(metadata[META_KEY]), META_KEY, _REMEDY)
-    if (got := fields.integer("format")) != FORMAT:
-        raise BuildError(f"{path}: format {got}, this version reads {FORMAT}; {_REMEDY}")
-    fields.text("kind", (kind,))
-    return fields
 
 
 def _check_tensors(path: Path, slices: Mapping[str, Any], expected: Shapes) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from puvae_rt.contract import ImageContract, Score
-from puvae_rt.errors import BuildError
 from puvae_rt.files import sha256_of
 from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint
-from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, SIDES, WIDTH, Ranks
-from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
+from puvae_rt.models.header import PuvaeHeader
+from puvae_rt.models.spec import DECODER_GRID, HIDDEN, KERNEL, LATENT, WIDTH, Ranks
 
-MAX_RANK = 4096
 WEIGHTS_SUFFIX = ".safetensors"
 
 
@@ -51,27 +49,18 @@ def product(first: Array, second: Array) -> Array:
 
 def load_weights(path: Path) -> Weights:
     """Raises BuildError when `path` is absent, damaged, or not the weights of a PuVAE."""
-    weights, tensors = read_checkpoint(
-        path, "puvae", _describe, lambda w: expected_shapes(w.contract, len(w.classes), w.ranks)
+    header, tensors = read_checkpoint(
+        path, PuvaeHeader, lambda h: expected_shapes(h.contract, len(h.classes), h.thin())
     )
-    return replace(weights, tensors=tensors, sha256=sha256_of(path))
-
-
-def _describe(fields: Fields) -> Weights:
-    """All but the tensors."""
-    ranks = fields.child("ranks")
-    contract = read_contract(fields.child("contract"))
-    if contract.height != contract.width or contract.height not in SIDES:
-        raise BuildError(f"images of {contract.height}x{contract.width}: PuVAE takes squares of {SIDES} pixels")
     return Weights(
-        model=fields.name("model"),
-        classes=read_classes(fields),
-        contract=contract,
-        score=read_score(fields.child("score")),
-        ranks=Ranks(*(ranks.optional_integer(key, 1, MAX_RANK) for key in Ranks._fields)),
-        tensors={},
-        sha256="",
-        normalized=fields.optional_flag("normalized"),
+        model=header.model,
+        classes=header.classes,
+        contract=header.contract,
+        score=header.score,
+        ranks=header.thin(),
+        tensors=tensors,
+        sha256=sha256_of(path),
+        normalized=header.normalized,
     )
 
 

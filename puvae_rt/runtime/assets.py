@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BundleError, UnknownModelError
 from puvae_rt.files import difference
-from puvae_rt.runtime.fields import Fields, read_classes, read_contract, read_score
+from puvae_rt.schema import Classes, FileHashes, Name, check_version, decode, read_json
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MODEL_FILE = "model.json"
@@ -21,14 +19,22 @@ _REMEDY = "reinstall the package"
 
 
 @dataclass(frozen=True)
-class ShippedModel:
-    folder: Path
-    model: str
-    classes: tuple[str, ...]
+class ModelDescription:
+    """What a model.json says."""
+
+    model: Name
+    classes: Classes
     contract: ImageContract
     score: Score
-    default_classifier: str  # file name without ".onnx"
-    sha256: Mapping[str, str]  # file name -> hash
+    default_classifier: Name  # file name without ".onnx"
+    sha256: FileHashes
+
+
+@dataclass(frozen=True)
+class ShippedModel(ModelDescription):
+    """A shipped folder and what its model.json says."""
+
+    folder: Path
 
     def path(self, file: str) -> Path:
         """`file` inside the folder, with its sha256 checked; BundleError when absent, unlisted or changed."""
@@ -60,21 +66,7 @@ def shipped(name: str, assets: Path = ASSETS) -> ShippedModel:
 def read_model(folder: Path) -> ShippedModel:
     """The model.json of a shipped folder, validated."""
     path = folder / MODEL_FILE
-    try:
-        if path.stat().st_size > _MAX_MODEL_BYTES:
-            raise BundleError(f"{path}: larger than {_MAX_MODEL_BYTES} bytes; {_REMEDY}")
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: unreadable ({error}); {_REMEDY}") from error
-    fields = Fields(document, str(path), _REMEDY)
-    if (got := fields.integer("format")) != MODEL_FORMAT:
-        raise BundleError(f"{path}: format {got}, this version reads {MODEL_FORMAT}; {_REMEDY}")
-    return ShippedModel(
-        folder=folder,
-        model=fields.name("model"),
-        classes=read_classes(fields),
-        contract=read_contract(fields.child("contract")),
-        score=read_score(fields.child("score")),
-        default_classifier=fields.name("default_classifier"),
-        sha256=fields.child("sha256").hashes(),
-    )
+    document = read_json(path, _MAX_MODEL_BYTES, _REMEDY)
+    check_version(document, "format", MODEL_FORMAT, str(path), _REMEDY)
+    described = decode(document, ModelDescription, str(path), _REMEDY)
+    return ShippedModel(**vars(described), folder=folder)

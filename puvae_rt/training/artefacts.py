@@ -4,37 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from puvae_rt.contract import ImageContract, Score
+from puvae_rt.contract import Score
 from puvae_rt.data import Dataset
-from puvae_rt.errors import CheckpointError
+from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.gan import Generator
+from puvae_rt.models.header import (
+    CLASSIFIER,
+    FORMAT,
+    GENERATOR,
+    PUVAE,
+    REFORMER,
+    ClassifierHeader,
+    GeneratorHeader,
+    Header,
+    PuvaeHeader,
+    ReformerHeader,
+    decode_header,
+)
 from puvae_rt.models.magnet import reformer
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.models.spec import ARCHITECTURES, Ranks
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
-FORMAT = 1
+__all__ = [
+    "CLASSIFIER",
+    "GENERATOR",
+    "LOW_RANK",
+    "PUVAE",
+    "REFORMER",
+    "dense",
+    "load_classifier",
+    "load_generator",
+    "load_puvae",
+    "load_reformer",
+    "save_classifier",
+    "save_network",
+    "save_puvae",
+]
+
+_REMEDY = "give a .safetensors that puvae_rt.train wrote, or train again"
+_TYPES = (torch.float32, torch.float16)  # FP16 is how baselines are kept
 _THIN = ".0.weight"  # ends the name of the first of two thin layers
 LOW_RANK = "_low_rank"  # behind the name of a PuVAE whose layers calib.low_rank has factored
 Tensors = dict[str, torch.Tensor]
-PUVAE, CLASSIFIER, REFORMER, GENERATOR = "puvae", "classifier", "reformer", "generator"
+Prepare = Callable[[Tensors], Tensors]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
-    contract = asdict(dataset.contract) | {"range": [0, 1]}
     return {
         "format": FORMAT,
         "model": dataset.name,
         "kind": kind,
         "classes": list(dataset.classes),
-        "contract": contract,
+        "contract": asdict(dataset.contract),
     }
 
 
@@ -58,22 +88,20 @@ def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
     """The model in evaluation mode, and its metadata.
 
     Raises:
-        CheckpointError: not a PuVAE artefact, or tensors that do not fit its description.
+        CheckpointError: not a PuVAE artefact, or tensors that are not finite or do not fit its description.
     """
-    tensors, meta = _load(path, PUVAE)
-    model = PuVAE(_contract(meta), len(meta["classes"]), Ranks(**meta["ranks"]), meta.get("normalized", False))
-    _fill(path, model, tensors)
-    return model, meta
+    header, tensors, meta = _load(path, PuvaeHeader)
+    classes, ranks = len(header.classes), header.thin()
+    model = _filled(path, lambda: PuVAE(header.contract, classes, ranks, header.normalized), tensors)
+    return model, meta | {"score": asdict(header.score)}
 
 
 def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """As `load_puvae`, for a classifier; layers that `export.thin_classifier` factored are multiplied back."""
-    tensors, meta = _load(path, CLASSIFIER)
-    if meta.get("architecture") not in ARCHITECTURES:
-        raise CheckpointError(f"{path}: architecture {meta.get('architecture')!r}; expected {', '.join(ARCHITECTURES)}")
-    model = classifier(meta["architecture"], _contract(meta), len(meta["classes"]), meta.get("normalized", False))
-    _fill(path, model, tensors, dense)
-    return model, meta
+    header, tensors, meta = _load(path, ClassifierHeader)
+    classes = len(header.classes)
+    make = partial(classifier, header.architecture, header.contract, classes, header.normalized)
+    return _filled(path, make, tensors, dense), meta
 
 
 def dense(tensors: Tensors) -> Tensors:
@@ -90,38 +118,37 @@ def dense(tensors: Tensors) -> Tensors:
 
 def load_reformer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """As `load_puvae`, for MagNet's reformer."""
-    tensors, meta = _load(path, REFORMER)
-    model = reformer(_contract(meta))
-    _fill(path, model, tensors)
-    return model, meta
+    header, tensors, meta = _load(path, ReformerHeader)
+    return _filled(path, lambda: reformer(header.contract), tensors), meta
 
 
 def load_generator(path: Path) -> tuple[Generator, dict[str, Any]]:
     """As `load_puvae`, for Defense-GAN's generator."""
-    tensors, meta = _load(path, GENERATOR)
-    model = Generator(_contract(meta))
-    _fill(path, model, tensors)
-    return model, meta
+    header, tensors, meta = _load(path, GeneratorHeader)
+    return _filled(path, lambda: Generator(header.contract), tensors), meta
 
 
-def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load(path: Path, kind: type[Header]) -> tuple[Header, Tensors, dict[str, Any]]:
+    """The checked header, the tensors, finite and in FP32 or FP16, and the whole metadata with its history."""
     tensors, meta = load_tensors(path)
-    if (meta.get("format"), meta.get("kind")) != (FORMAT, kind):
-        raise CheckpointError(
-            f"{path}: format {meta.get('format')} kind {meta.get('kind')!r}; expected {FORMAT} {kind!r}"
-        )
-    return tensors, meta
+    header = decode_header(meta, kind, str(path), _REMEDY, CheckpointError)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise CheckpointError(f"{path}: {name}: got {tensor.dtype}, expected FP32 or FP16; {_REMEDY}")
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity, expected finite numbers; train again")
+    return header, tensors, meta
 
 
-def _contract(meta: dict[str, Any]) -> ImageContract:
-    return ImageContract(*(meta["contract"][side] for side in ("channels", "height", "width")))
-
-
-def _fill(path: Path, model: nn.Module, tensors: Tensors, prepare: Callable[[Tensors], Tensors] = dict) -> None:
+def _filled(path: Path, make: Callable[[], Network], tensors: Tensors, prepare: Prepare = dict) -> Network:
+    """The network of `make` with the tensors as its parameters, in evaluation mode."""
     try:
+        with torch.device("meta"):  # shapes alone: a description that does not fit cannot ask for memory
+            make().load_state_dict(prepare({name: tensor.to("meta") for name, tensor in tensors.items()}))
+        model = make()
         model.load_state_dict(prepare(tensors))
-    except RuntimeError as error:
+    except (RuntimeError, ContractError) as error:
         raise CheckpointError(
             f"{path}: weights do not fit their description ({error}); train or fetch again"
         ) from error
-    model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)

@@ -12,25 +12,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from puvae_rt.errors import CheckpointError
+from puvae_rt.models.header import META_KEY, read_document
 from puvae_rt.weights_file import atomic_weights
 
-_META = "puvae"
+REMEDY = "delete it to start afresh, or give a .safetensors that puvae_rt.train wrote"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Writes both to `path`, whole or not at all; CheckpointError when it cannot be written."""
     with atomic_weights(path) as part:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {_META: json.dumps(meta)})
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {META_KEY: json.dumps(meta)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Raises CheckpointError when `path` is absent, damaged or not one of ours."""
     try:
         with safe_open(path, "pt") as file:
-            meta = json.loads((file.metadata() or {})[_META])
+            meta = read_document(file.metadata() or {}, str(path), REMEDY, CheckpointError)
             return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); {REMEDY}") from error
 
 
 def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from puvae_rt.data import Split
 from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.layout import channels_last
-from puvae_rt.training.checkpoint import load_tensors, restore_training_state, save_tensors, training_state
+from puvae_rt.schema import Count, decode
+from puvae_rt.training.checkpoint import REMEDY, load_tensors, restore_training_state, save_tensors, training_state
 from puvae_rt.training.recipes import Schedule
 
 CHECKPOINT_SECONDS = 120.0
@@ -35,6 +37,15 @@ class AdamSettings(NamedTuple):
     betas: tuple[float, float] = (0.9, 0.999)
     decay: bool = True
     factors: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a checkpoint says besides its tensors."""
+
+    identity: dict[str, Any]
+    step: Count
+    curve: list[dict[str, int | float]]
 
 
 class Task(Protocol):
@@ -161,9 +172,13 @@ def _resume(
     if path is None or not path.exists():
         return 0, []
     tensors, meta = load_tensors(path)
-    if meta["identity"] != identity:
-        differing = sorted(k for k in identity if meta["identity"].get(k) != identity[k])
+    kept = decode(meta, _Kept, str(path), REMEDY, CheckpointError)
+    if kept.identity != identity:
+        differing = sorted(k for k in {*identity, *kept.identity} if kept.identity.get(k) != identity.get(k))
         raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --out")
-    restore_training_state(tensors, task.module, optimizer)
+    try:
+        restore_training_state(tensors, task.module, optimizer)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: tensors that do not fit this training ({error}); {REMEDY}") from error
     task.state = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
-    return meta["step"], meta["curve"]
+    return kept.step, kept.curve

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ from puvae_rt.errors import DataError
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.pictures import panels, save_figure
+from puvae_rt.schema import Share, Text, decode, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.tasks import PuvaeTask
 
+_MAX_BYTES = 16 << 20
+_REMEDY = "move it away to start afresh"
 PICTURES = 8  # images of which a trial shows its projection
 PLAIN = replace(PAPER, reconstruction=1.0, kl=1.0)
 NOISY = replace(PLAIN, input_noise=0.5)
@@ -52,6 +57,17 @@ TRIALS = {
     "same, 9 negatives": replace(PROXY_OURS, negatives=9),
 }
 SCORES = {"rmse": Score(), "tau .1": Score(0.1), "tau .3": Score(0.3), "tau .3, kl .3": Score(0.3, 0.3)}
+
+
+@dataclass(frozen=True)
+class _Trial:
+    trial: Text
+    accuracy: Mapping[Text, Mapping[Text, Share]]  # of each score, on each kind of image
+
+
+@dataclass(frozen=True)
+class _Finished:
+    results: tuple[_Trial, ...]
 
 
 class Proxy(PuVAE):
@@ -107,12 +123,14 @@ def read_finished(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and pictures of the trials done already; DataError when the two files do not belong together."""
     if not path.exists():
         return [], {}
+    document = read_json(path, _MAX_BYTES, _REMEDY, DataError, finite=False)
+    decode(document, _Finished, str(path), _REMEDY, DataError)
+    rows: list[dict[str, Any]] = document["results"]
     try:
-        rows = json.loads(path.read_text())["results"]
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             pictures = {row["trial"]: stored[row["trial"]] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a search's results ({error}); move it away to start afresh") from error
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a search's results ({error}); {_REMEDY}") from error
     return rows, pictures
 
 

@@ -6,10 +6,13 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from puvae_rt.contract import MAX_CLASSES
 from puvae_rt.errors import VideoError
+from puvae_rt.schema import decode, integer, read_json
 from puvae_rt.video.capture import MAX_SIDE
 from puvae_rt.video.frames import Truth
 
@@ -17,6 +20,27 @@ logger = logging.getLogger(__name__)
 
 KEY = "ground_truth"
 _MAX_BYTES = 64 << 20
+_REMEDY = "make the clip again, or remove this file"
+Label = Annotated[int, integer(0, MAX_CLASSES - 1)]
+Pixel = Annotated[int, integer(0, MAX_SIDE)]
+
+
+class _Frame(msgspec.Struct):
+    """What is on one frame: both, or nothing."""
+
+    label: Label | None = None
+    box: tuple[Pixel, Pixel, Pixel, Pixel] | None = None  # x, y, width, height
+
+    def __post_init__(self) -> None:
+        if (self.label is None) != (self.box is None):
+            raise ValueError(f"got label {self.label} and box {self.box}, expected both, or null for both")
+
+    def truth(self) -> Truth:
+        return Truth(self.label, self.box)
+
+
+class _Stored(msgspec.Struct):
+    ground_truth: list[_Frame]
 
 
 def truth_path(video: Path) -> Path:
@@ -37,31 +61,8 @@ def read_truth(path: Path) -> list[Truth] | None:
     """
     if not path.is_file():
         return None
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise VideoError(f"{path}: larger than {_MAX_BYTES} bytes, expected the ground truth of a clip; remove it")
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise VideoError(f"{path}: not readable as ground truth ({error}); make the clip again or remove it") from error
+    document = read_json(path, _MAX_BYTES, _REMEDY, VideoError)
     if not isinstance(document, dict) or KEY not in document:
         logger.warning("%s: holds no %r: accuracy is not measured", path, KEY)
         return None
-    frames = document[KEY]
-    if not isinstance(frames, list):
-        raise VideoError(f"{path}: {KEY}: got {type(frames).__name__}, expected a list; make the clip again")
-    return [_truth(frame, f"{path}: frame {index}") for index, frame in enumerate(frames)]
-
-
-def _truth(frame: Any, where: str) -> Truth:
-    label, box = (frame.get("label"), frame.get("box")) if isinstance(frame, dict) else (frame, None)
-    if label is None and box is None and isinstance(frame, dict):
-        return Truth(None, None)
-    if not _is_integer(label, 0, MAX_CLASSES - 1):
-        raise VideoError(f"{where}: label {str(label)[:40]!r}, expected a class's number; make the clip again")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_integer(v, 0, MAX_SIDE) for v in box):
-        raise VideoError(f"{where}: box {str(box)[:40]}, expected [x, y, width, height]; make the clip again")
-    return Truth(label, (box[0], box[1], box[2], box[3]))
-
-
-def _is_integer(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
+    return [frame.truth() for frame in decode(document, _Stored, str(path), _REMEDY, VideoError).ground_truth]

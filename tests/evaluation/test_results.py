@@ -52,7 +52,9 @@ def test_rows_come_back_as_they_were_written_and_a_bound_may_be_null(tmp_path: P
 @pytest.mark.parametrize("field", ROW)
 def test_a_missing_field_is_named(field: str, tmp_path: Path) -> None:
     rows = [ROW, {k: v for k, v in ROW.items() if k != field}]
-    with pytest.raises(ResultsError, match=rf"defense.json: results\[1\]: {field} is missing.*measure it again"):
+    with pytest.raises(
+        ResultsError, match=rf"defense.json: results\[1\]: {field}: got nothing, expected .*; measure it again"
+    ):
         read_rows(save(tmp_path, rows))
 
 

@@ -53,7 +53,7 @@ def header(weights: Weights, **changes: object) -> dict[str, str]:
         "kind": "puvae",
         "model": weights.model,
         "classes": weights.classes,
-        "contract": asdict(weights.contract) | {"range": [0, 1]},
+        "contract": asdict(weights.contract),
         "score": asdict(weights.score),
         "ranks": weights.ranks._asdict(),
         "normalized": weights.normalized,

@@ -102,7 +102,7 @@ EDITS = {
     "no-description": (no_description, r"no 'puvae' metadata"),
     "other-format": (edit_description(format=7), r"format 7, this version reads 1"),
     "unknown-pass": (edit_description(passes=["hoist"]), r"passes \('hoist',\), expected none or"),
-    "nested-too-deep": (edit_description(score=[[[]]]), r"got list, expected an object"),
+    "nested-too-deep": (edit_description(score=[[[]]]), r"score: got a list of 1, expected an object"),
     "other-classes": (edit_description(classes=["a", "b"]), r"tensors .*, expected"),
     "no-sampling": (edit_description(sigma=0), r"expected none or|tensors"),
     "external-data": (external_weights, r"keeps data in other files"),

@@ -59,14 +59,17 @@ def test_round_trip(tmp_path: Path) -> None:
 
 HEADERS = {
     "other-format": ({"format": 2}, r"format 2, this version reads 1"),
-    "classifier": ({"kind": "classifier"}, r"kind: got 'classifier', expected one of puvae"),
-    "one-class": ({"classes": ["a"]}, r"classes: got 1 names, expected 2 to 1000"),
+    "classifier": ({"kind": "classifier"}, r"kind: got 'classifier', expected puvae"),
+    "one-class": ({"classes": ["a"]}, r"classes: got a list of 1, expected 2 to 1000"),
     "path-as-name": ({"model": "../x"}, r"model: got '../x', expected a name"),
-    "range": ({"contract": {"channels": 1, "height": 28, "width": 28, "range": [0, 255]}}, r"range: expected"),
+    "range": (
+        {"contract": {"channels": 1, "height": 28, "width": 28, "range": [0, 255]}},
+        r"contract.range\[1\]: got 255, expected 1;",
+    ),
     "odd-size": ({"contract": {"channels": 1, "height": 30, "width": 30, "range": [0, 1]}}, r"30x30: PuVAE takes"),
     "two-channels": ({"contract": {"channels": 2, "height": 28, "width": 28, "range": [0, 1]}}, r"channels=2"),
     "huge-rank": ({"ranks": {"fc1": 10**9, "fc2": None}}, r"fc1: got 1000000000, expected an integer from 1"),
-    "negative-tau": ({"score": {"tau": -1, "kl_weight": 0}}, r"tau: got -1, expected a finite number >= 0"),
+    "negative-tau": ({"score": {"tau": -1, "kl_weight": 0}}, r"score: tau=-1.0: expected 0 <= tau < 1"),
     "other-rank": ({"ranks": {"fc1": 9, "fc2": None}}, r"fc1_image.0.weight: got F32 .*, expected F32 \(9, 25088\)"),
     "more-classes": ({"classes": ["a", "b", "c", "d"]}, r"decoder_fc.weight: got .*, expected F32 \(512, 36\)"),
 }
@@ -115,5 +118,5 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"no 'puvae' metadata"):
         load_weights(tmp_path / "foreign")
     save_file({"x": np.zeros(1, np.float32)}, tmp_path / "deep", {"puvae": json.dumps([1])})
-    with pytest.raises(BuildError, match=r"got list, expected an object"):
+    with pytest.raises(BuildError, match=r"got a list of 1, expected an object"):
         load_weights(tmp_path / "deep")

@@ -23,6 +23,7 @@ from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.graph.selection import add_selection
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Engine, Manifest, Options, Quality
+from puvae_rt.schema import seal
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 CLASSES = 5
@@ -105,8 +106,9 @@ def save_bundle(
 
 
 def edit_manifest(folder: Path, **changes: object) -> None:
+    """Writes the manifest anew with other values, and with the hash that fits them."""
     path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps(seal({**json.loads(path.read_text()), **changes})))
 
 
 def _quality(passed: bool) -> Quality:
