@@ -32,7 +32,7 @@ from export.source import EXACT, PASSES, Source, read_source
 from export.summary import bundle_table
 from export.verify import DATA_HELP, find_samples, verify
 from puvae_rt.cli.command import run_command
-from puvae_rt.contract import MANIFEST_FILE, REFERENCE_FILE
+from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH, REFERENCE_FILE
 from puvae_rt.errors import ContractError, QualityError
 from puvae_rt.files import sha256_of
 from puvae_rt.gpu import tensorrt as trt
@@ -42,7 +42,6 @@ from puvae_rt.runtime.manifest import TARGETS, Manifest, Options
 
 PRECISIONS = (FP32, FP16)
 DEFAULT_BATCH = (1, 8)
-MAX_BATCH = 1024
 
 
 @dataclass(frozen=True)
