@@ -16,6 +16,7 @@ from demos.arguments import positive
 from demos.play.sinks import Mp4Writer
 from demos.play.synthetic import SyntheticClip, load_samples, load_shipped
 from puvae_rt.errors import PuvaeError
+from puvae_rt.files import refuse_overwrite
 from puvae_rt.video.truth import truth_path, write_truth
 
 
@@ -43,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
+        truth = truth_path(args.out)
+        refuse_overwrite({"--out": args.out, "the ground truth of --out": truth}, {"--samples": args.samples})
         samples = load_samples(args.samples) if args.samples else load_shipped(args.model)
         write_clip(SyntheticClip(samples, frames=args.frames, hold=args.hold, seed=args.seed), args.out)
     except (PuvaeError, OSError) as error:
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(f"written: {args.out}, {truth_path(args.out)}")
+    print(f"written: {args.out}, {truth}")
     return 0
 
 

@@ -3,105 +3,99 @@
 Each digit is found, cut out and brought into MNIST's form; attacked if asked, white-box on the classifier that is
 defended, towards a random wrong class; purified; and classified before and after. A file is read frame by frame;
 of a camera or a stream only the newest frame is taken, and `dropped` counts the others. Ctrl-C ends the demo in good
-order: the video is playable and the JSON is written.
+order: the video is playable and the JSON is written. Exit codes: 0, 2 after an error, 130 after Ctrl-C, 143 after
+SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from demos.arguments import positive
-from demos.play.defense import ATTACKS, NO_ATTACK, Attack, Defense
-from demos.play.digits import find_digit
-from demos.play.overlay import SIZE, Overlay
-from demos.play.report import Report, table
-from demos.play.sinks import Mp4Writer
-from demos.play.synthetic import SyntheticClip, load_shipped
+from demos.arguments import ATTACKS, NO_ATTACK, positive
+from demos.play.stopping import Stop, Stopped, leave_at_exit
 from demos.play.window import Window, has_display
 from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.errors import PuvaeError, VideoError
-from puvae_rt.runtime.bundle import resolve
+from puvae_rt.files import refuse_overwrite, write_json
 from puvae_rt.runtime.machine import thread_count
-from puvae_rt.runtime.purifier import Purifier, Stopwatch
-from puvae_rt.video.sources import VideoSource, open_source
+from puvae_rt.video.sources import SYNTHETIC, VideoSource, open_source
+from puvae_rt.video.truth import truth_path
+
+if TYPE_CHECKING:
+    from demos.play.defense import Defense
+    from demos.play.synthetic import SyntheticClip
 
 SYNTHETIC_FRAMES = 300
 
 
-class Player:
-    """Runs frames through the defense and shows them, until the source ends or somebody says stop."""
-
-    def __init__(self, defense: Defense, overlay: Overlay, writer: Mp4Writer, window: Window | None) -> None:
-        self.report = Report()
-        self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
-
-    def play(self, source: VideoSource, frames: int | None, stop: threading.Event) -> None:
-        for frame in islice(source, frames):
-            clock = Stopwatch()
-            truth = frame.truth.label if frame.truth else None
-            digit = find_digit(frame.image)
-            clock.lap("find")
-            outcome = None if digit is None else self._defense(digit.image, truth, clock)
-            self.report.add(outcome, truth)
-            picture = self._overlay.draw(frame, digit, outcome, self.report, source.dropped)
-            clock.lap("draw")
-            watched = self._show(picture)
-            clock.lap("write")
-            self.report.time(clock.timings_ms())
-            if stop.is_set() or not watched:
-                return
-
-    def _show(self, picture: Any) -> bool:
-        """False once the user has closed the window."""
-        self._writer.write(picture)
-        return self._window is None or self._window.show(picture)
-
-
-def run(args: argparse.Namespace, stop: threading.Event) -> dict[str, Any]:
+def run(args: argparse.Namespace, stop: Stop) -> dict[str, Any]:
     """Plays the source; the demo's JSON, written even when the source breaks off, with the reason as `error`."""
-    threads = thread_count(args.threads)
-    files = resolve(args.bundle or args.model, None, args.classifier or True)
+    from demos.play.overlay import SIZE, Overlay  # these bring the engine: --help does without
+    from demos.play.player import Player
+    from demos.play.sinks import Mp4Writer
+
+    check_paths(args)
     with contextlib.ExitStack() as stack:
-        purifier = stack.enter_context(Purifier.load(args.bundle or args.model, None, threads, args.classifier or True))
-        attack = None
-        if args.attack != NO_ATTACK and files.classifier is not None:
-            attack = Attack(args.attack, files.classifier, args.epsilon, args.seed, threads)
-        defense = Defense(purifier, attack)
-        source = open_source(args.source, lambda: synthetic(args))
+        defense = stack.enter_context(open_defense(args))
+        with stop.waiting():
+            source = open_source(args.source, lambda: synthetic(args))
         stack.callback(source.close)
         writer = stack.enter_context(Mp4Writer(args.out, source.fps, SIZE))
         window = open_window(args.headless)
         if window is not None:
             stack.callback(window.close)
-        player = Player(defense, Overlay("PuVAE: live purification", subtitle(args), purifier.classes), writer, window)
+        overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
+        player = Player(defense, overlay, writer, window)
         error = None
         try:
-            player.play(source, args.max_frames, stop)
+            player.play(stop.until_stopped(islice(source, args.max_frames)), source)
         except VideoError as broken:
             error = str(broken)
-        document = player.report.document(source.dropped) | settings(args, source, threads) | {"error": error}
+        document = player.report.document(source.dropped) | settings(args, source) | {"error": error}
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+            write_json(args.json, document)
     return document
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """ContractError where the video or the JSON would be written over what is read."""
+    source = Path(args.source)
+    inputs = {"--source": source, "the ground truth of --source": truth_path(source)} if source.exists() else {}
+    sealed = {} if args.bundle is None else {"--bundle": args.bundle}
+    refuse_overwrite({"--out": args.out, "--json": args.json}, inputs | {"--classifier": args.classifier}, sealed)
+
+
+@contextlib.contextmanager
+def open_defense(args: argparse.Namespace) -> Iterator[Defense]:
+    """Purifier, classifier and attack as asked for."""
+    from demos.play.defense import Attack, Defense
+    from puvae_rt.runtime.bundle import resolve
+    from puvae_rt.runtime.purifier import Purifier
+
+    model, classifier, threads = args.bundle or args.model, args.classifier or True, thread_count(args.threads)
+    with Purifier.load(model, None, threads, classifier) as purifier:
+        attack = None
+        if args.attack != NO_ATTACK and (file := resolve(model, None, classifier).classifier) is not None:
+            attack = Attack(args.attack, file, args.epsilon, args.seed, threads)
+        yield Defense(purifier, attack)
 
 
 def synthetic(args: argparse.Namespace) -> SyntheticClip:
     """The shipped test digits of the model before a made-up camera."""
+    from demos.play.synthetic import SyntheticClip, load_shipped
+
     return SyntheticClip(load_shipped(args.model), frames=args.max_frames or SYNTHETIC_FRAMES, seed=args.seed)
 
 
 def open_window(headless: bool) -> Window | None:
+    """A window, where one is wanted and possible."""
     if headless or not has_display():
         return None
     try:
@@ -112,40 +106,25 @@ def open_window(headless: bool) -> Window | None:
 
 
 def subtitle(args: argparse.Namespace) -> str:
+    """What is done to the digits, for the picture."""
     if args.attack == NO_ATTACK:
         return "no attack"
     return f"white-box {args.attack.upper()} on the classifier, epsilon {args.epsilon:g}"
 
 
-def settings(args: argparse.Namespace, source: VideoSource, threads: int) -> dict[str, Any]:
+def settings(args: argparse.Namespace, source: VideoSource) -> dict[str, Any]:
     """What the numbers were got with."""
     attack = {"name": args.attack}
     if args.attack != NO_ATTACK:
         attack |= {"epsilon": args.epsilon, "seed": args.seed, "targeted": True}
+    threads = thread_count(args.threads)
     return {"model": args.model, "source": source.name, "attack": attack, "threads": threads, "out": str(args.out)}
 
 
-@contextlib.contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks for an orderly end, a second one is not held back."""
-
-    def ask(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     p = argparse.ArgumentParser(prog="python -m demos.video", description=__doc__)
-    p.add_argument("--source", default="synthetic", help="a video file (ground truth is taken from clip.json beside "
+    p.add_argument("--source", default=SYNTHETIC, help="a video file (ground truth is taken from clip.json beside "
                    "clip.mp4), a camera's index, a URL, or 'synthetic' (default)")  # fmt: skip
     p.add_argument(
         "--model", default="mnist", help="shipped model; also whose digits 'synthetic' shows (default: mnist)"
@@ -166,26 +145,39 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    stop = threading.Event()
+    code = play(args)
+    leave_at_exit(code)
+    return code
+
+
+def play(args: argparse.Namespace) -> int:
+    """`run` with its result printed and its errors in one line."""
+    from demos.play.report import table
+
     try:
-        with stopped_by_signals(stop):
+        with Stop() as stop:
             document = run(args, stop)
+        print(table(document))
+        if document["frames"]:
+            written = ", ".join(str(path) for path in (args.out, args.json) if path)
+            printable = written.encode("utf-8", "backslashreplace").decode("utf-8")
+            print(f"{'stopped, ' if stop.code else ''}written: {printable}")
+        sys.stdout.flush()
+        if document["error"]:
+            print(f"error: {document['error']}", file=sys.stderr)
+            return 2
+        return stop.code
+    except Stopped:
+        print("stopped before the first frame", file=sys.stderr)
+        return stop.code
+    except KeyboardInterrupt:  # the second one
+        return 130
     except (PuvaeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # the second one
-        return 130
-    print(table(document))
-    if document["frames"]:
-        print(
-            f"{'stopped, ' if stop.is_set() else ''}written: {', '.join(map(str, filter(None, (args.out, args.json))))}"
-        )
-    if document["error"]:
-        print(f"error: {document['error']}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from export.thin_classifier import IMAGES, LARGE, RANK, factored
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.cli.command import run_command
 from puvae_rt.errors import BuildError, ContractError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import refuse_overwrite, sha256_of
 from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, SAMPLES_FILE, WEIGHTS_FILE, read_model
 from puvae_rt.runtime.cpu import Classifier
@@ -183,6 +183,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     trained = (args.source, args.target)
     if (args.keep and any(trained)) or (not args.keep and not all(trained)):
         raise ContractError("give the classifiers once: as --source and --target, or as those of --keep")
+    weights = [args.puvae, args.source, *(args.target or [])]
+    refuse_overwrite({"--out": args.out}, {f"the weights {path}": path for path in weights} | {"--data": args.data})
     if args.keep:
         return repack(args.puvae, args.keep, args.out)
     parts = Parts.load(args.puvae, args.source, args.target)

@@ -34,7 +34,7 @@ from export.verify import DATA_HELP, find_samples, verify
 from puvae_rt.cli.command import run_command
 from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH, REFERENCE_FILE
 from puvae_rt.errors import ContractError, QualityError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import refuse_overwrite, sha256_of
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.onnx_file import write_onnx
 from puvae_rt.runtime.bundle import CPU
@@ -76,6 +76,16 @@ class Settings:
         trt.check_compute_capabilities(self.target, self.compute_capabilities)
 
     @property
+    def inputs(self) -> dict[str, Path | str | None]:
+        """What is read, by the option that names it."""
+        return {
+            "--model": self.model,
+            "--classifier": self.classifier,
+            "--samples": self.samples,
+            "--data": self.data,
+        }
+
+    @property
     def capabilities(self) -> tuple[str, ...]:
         """GPUs to compile for; none where the target builds for its own machine."""
         return trt.check_compute_capabilities(self.target, self.compute_capabilities)
@@ -91,12 +101,13 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
     check_target(settings.target, settings.precision)
     source = read_source(settings.model, settings.sigma)
     model = source.description
+    folder = settings.out / f"{model.model}-{settings.target}-{settings.precision}"
+    refuse_overwrite({"--out": folder}, settings.inputs)
     progress(f"{model.model}: {len(model.classes)} classes, {'x'.join(map(str, model.contract.shape))}")
     samples = find_samples(settings.samples, settings.data, model, progress) if settings.verify else None
     graph, description = source.graph(settings.passes)
     progress(f"passes {settings.passes}: {macs_per_image(graph) / 1e6:.0f} million multiply-adds an image")
     exact_error = prove_exact(source, samples) if samples and settings.passes == EXACT else None
-    folder = settings.out / f"{model.model}-{settings.target}-{settings.precision}"
     with output_folder(folder, MANIFEST_FILE) as new:
         write_onnx(new / REFERENCE_FILE, source.exact, model)
         write_chosen_classifier(new, settings.classifier, source.shipped, model.contract, len(model.classes))

@@ -24,6 +24,7 @@ from export.samples import CLEAN
 from puvae_rt.cli.command import run_command
 from puvae_rt.contract import IMAGE
 from puvae_rt.errors import ContractError
+from puvae_rt.files import refuse_overwrite
 from puvae_rt.graph.graph import BATCH, Tensor
 from puvae_rt.models.checkpoint import Array, rewrite_checkpoint
 from puvae_rt.runtime.cpu import CHUNK
@@ -77,6 +78,7 @@ def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    refuse_overwrite({"--out": args.out}, {"--weights": args.weights, "--data": args.data})
     weights = load_classifier(args.weights)
     dataset = dataset_of(weights.model, weights.classes, weights.contract, args.data)
     images = np.divide(choose(dataset.train, IMAGES).sets[CLEAN], 255, dtype=np.float32)

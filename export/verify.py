@@ -27,6 +27,7 @@ from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.device import LAYERS
 from puvae_rt.errors import ContractError, DataError
+from puvae_rt.files import refuse_overwrite
 from puvae_rt.graph.description import Description
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
 from puvae_rt.runtime.bundle import CPU
@@ -112,6 +113,8 @@ def find_samples(
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.images is not None and args.images < 1:
         raise ContractError(f"--images {args.images}: expected at least 1")
+    inputs = {"--samples": args.samples, "--data": args.data}
+    refuse_overwrite({"--report": args.report}, inputs, {"BUNDLE": args.bundle})
     manifest = Manifest.read(args.bundle)
     manifest.verify_files(args.bundle)
     samples = find_samples(args.samples, args.data, manifest, lambda line: print(line, file=sys.stderr))

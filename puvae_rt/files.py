@@ -11,12 +11,12 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from puvae_rt.errors import FileError
+from puvae_rt.errors import ContractError, FileError
 from puvae_rt.scratch import file_error, publish, remove_leftovers, scratch_folder, sync, told
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "open_regular",
     "publish",
     "read_bytes",
+    "refuse_overwrite",
     "remove_leftovers",
     "scratch_folder",
     "sha256_of",
@@ -176,6 +177,47 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write strict JSON, as `write_text`; ValueError for NaN and infinity, which JSON has not."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def refuse_overwrite(
+    outputs: Mapping[str, Path | None],
+    inputs: Mapping[str, Path | str | None],
+    sealed: Mapping[str, Path] | None = None,
+) -> None:
+    """Raise where writing an output would destroy an input or another output; to be called before anything is opened.
+
+    Links, hard or symbolic, are followed, and names that differ in case only are the same: on some disks they are.
+
+    Args:
+        outputs: what is to be written, by the option that names it; None is left out. A folder is replaced as a whole.
+        inputs: files and folders that are read, in the same way.
+        sealed: folders that nothing may be written into, such as bundles.
+    Raises:
+        ContractError: two of them are one, an input lies inside an output, or an output inside a sealed folder.
+    """
+    sealed = sealed or {}
+    taken = [(name, Path(path)) for name, path in {**inputs, **sealed}.items() if path is not None]
+    for name, path in outputs.items():
+        if path is None or _is_stream(path):
+            continue
+        for other, known in taken:
+            if _overlap(path, known) or (other in sealed and _folded(known) in _folded(path).parents):
+                raise ContractError(
+                    f"{name}: got {path}, which would overwrite {other} ({known}) or part of it; expected another path"
+                )
+        taken.append((name, path))
+
+
+def _overlap(output: Path, known: Path) -> bool:
+    """Whether they are one, or the output is a folder around the other."""
+    here, there = _folded(output), _folded(known)
+    if output.exists() and known.exists():
+        return output.samefile(known) or here in there.parents
+    return here == there
+
+
+def _folded(path: Path) -> Path:
+    return Path(os.path.realpath(path).casefold())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from puvae_rt import files, scratch
-from puvae_rt.errors import FileError, PuvaeError
+from puvae_rt.errors import ContractError, FileError, PuvaeError
 
 SOON = 10.0  # seconds within which another process answers
 
@@ -385,3 +385,57 @@ def test_a_folder_blames_itself_for_its_own_steps_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be written"), files.atomic_folder(tmp_path / "file" / "x", "marker"):
         pass
+
+
+def overwriting(folder: Path) -> dict[str, tuple[Path, Path | str]]:
+    """Outputs, each with the input that it would destroy."""
+    source, bundle = folder / "clip.mp4", folder / "bundle"
+    source.write_bytes(b"frames")
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    (folder / "soft.mp4").symlink_to("clip.mp4")
+    (folder / "hard.mp4").hardlink_to(source)
+    (folder / "elsewhere").symlink_to(folder, target_is_directory=True)
+    return {
+        "itself": (source, source),
+        "as text": (source, str(source)),
+        "another spelling": (folder / "bundle" / ".." / "clip.mp4", source),
+        "symbolic link to it": (folder / "soft.mp4", source),
+        "it is the link": (source, folder / "soft.mp4"),
+        "hard link": (folder / "hard.mp4", source),
+        "folder by another way": (folder / "elsewhere" / "clip.mp4", source),
+        "case": (folder / "CLIP.MP4", source),
+        "the folder around it": (bundle, bundle / "manifest.json"),
+        "not there yet": (folder / "clip.json", folder / "elsewhere" / "clip.json"),
+    }
+
+
+@pytest.mark.parametrize("case", range(10))
+def test_an_output_that_would_destroy_an_input_is_refused(tmp_path: Path, case: int) -> None:
+    output, known = list(overwriting(tmp_path).values())[case]
+    with pytest.raises(ContractError, match=r"--out: got .* --source .* expected another path"):
+        files.refuse_overwrite({"--out": output}, {"--source": known})
+    with pytest.raises(ContractError, match=r"--json: got .* --out .* expected another path"):
+        files.refuse_overwrite({"--out": Path(known), "--json": output}, {"--source": None})
+
+
+def test_other_outputs_are_not_refused(tmp_path: Path) -> None:
+    known = overwriting(tmp_path)
+    (tmp_path / "Manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text("{}")
+    if not (tmp_path / "Manifest.json").samefile(tmp_path / "manifest.json"):  # a disk that tells cases apart
+        files.refuse_overwrite({"--json": tmp_path / "Manifest.json"}, {"--compare": tmp_path / "manifest.json"})
+    null = Path("/dev/null")
+    files.refuse_overwrite({"--out": None, "--json": null, "--report": null}, {"--compare": null, "--data": None})
+    files.refuse_overwrite({"--out": tmp_path / "new" / "a.mp4"}, {"--source": "synthetic", "--model": "mnist"})
+    files.refuse_overwrite({"--out": tmp_path / "out"}, {"--data": tmp_path})  # a folder of images around the results
+    assert len(known) == 10
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "report.json", "deep/report.json", "."])
+def test_nothing_is_written_into_a_sealed_folder(tmp_path: Path, name: str) -> None:
+    overwriting(tmp_path)
+    for bundle in (tmp_path / "bundle", tmp_path / "elsewhere" / "bundle"):
+        with pytest.raises(ContractError, match=r"--report: got .* BUNDLE"):
+            files.refuse_overwrite({"--report": tmp_path / "bundle" / name}, {}, {"BUNDLE": bundle})
+    files.refuse_overwrite({"--report": tmp_path / "bundle.json"}, {}, {"BUNDLE": tmp_path / "bundle"})

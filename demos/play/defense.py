@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from demos import arguments
 from demos.play.digits import SIDE
+from puvae_rt.attacks import onnx_attack
 from puvae_rt.attacks.constants import EPSILON
-from puvae_rt.attacks.onnx_attack import OnnxGradient, fgsm, ifgsm
+from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
-from puvae_rt.runtime.results import NO_LABEL, Floats
+from puvae_rt.runtime.results import Floats
+from puvae_rt.video.frames import Pixels
 
-ATTACKS = {"fgsm": fgsm, "ifgsm": ifgsm}
-NO_ATTACK = "none"
+ATTACKS: dict[str, Callable[..., Floats]] = {name: getattr(onnx_attack, name) for name in arguments.ATTACKS}
 DIGITS = ImageContract(1, SIDE, SIDE)
+_EXACT = 1e-3  # of a gray level: float32 misses whole levels by less
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Outcome:
     chosen: int  # class of the projection that the purified image is; -1 when degraded
     rmse: Floats  # [K]; the model's score may choose another than its smallest
     degraded: bool  # no class had a finite distance: the purified image is NaN
+    timings_ms: Mapping[str, float]  # attack, purify, classify: only the last two would run in a product
 
 
 class Attack:
@@ -81,37 +86,52 @@ class Defense:
         self._classifier: Classifier = purifier.classifier
         self._warm_up()
 
-    def __call__(self, digit: Floats, truth: int | None, clock: Stopwatch) -> Outcome:
+    def __call__(self, digit: Floats, truth: int | None) -> Outcome:
         """One digit [1,28,28] in [0,1]; `truth` is what it must not be mistaken for, if known.
 
-        Laps of `clock`: attack, purify, classify. Only the last two would run in a product.
+        The purifier takes it as a product would: as a frame of 8 bits, attacked or not.
         """
-        image = digit[None]  # [1,1,28,28]
-        clean = Stage(digit, int(self._classifier.labels(image)[0]))
-        attacked = self._attacked(image, clean.label if truth is None else truth)
+        clock = Stopwatch()
+        frame = as_frame(digit)
+        clean = self._seen(frame)
+        attacked = None
+        if self.attack is not None:
+            image = self.attack(clean.image[None], clean.label if truth is None else truth)[0]
+            frame = as_frame(image, around=frame)
+            attacked = self._seen(frame)
         clock.lap("attack")
-        purified = self.purifier.purify(image if attacked is None else attacked.image[None])
-        clock.lap("purify")
-        chosen = int(purified.labels[0])
-        degraded = chosen == NO_LABEL
-        label = NO_LABEL if degraded else int(self._classifier.labels(purified.images)[0])
-        clock.lap("classify")
+        result = self.purifier(frame, (0, 0, SIDE, SIDE))
+        laps = result.timings_ms
         return Outcome(
             clean=clean,
             attacked=attacked,
-            purified=Stage(purified.images[0], label),
-            chosen=chosen,
-            rmse=purified.rmse[0],
-            degraded=degraded,
+            purified=Stage(result.image, result.label),
+            chosen=result.projected,
+            rmse=result.rmse,
+            degraded=result.degraded,
+            timings_ms={
+                "attack": clock.timings_ms()["attack"],
+                "purify": laps["preprocess"] + laps["purify"],
+                "classify": laps["classify"],
+            },
         )
 
-    def _attacked(self, image: Floats, label: int) -> Stage | None:
-        if self.attack is None:
-            return None
-        attacked = self.attack(image, label)
-        return Stage(attacked[0], int(self._classifier.labels(attacked)[0]))
+    def _seen(self, frame: Pixels) -> Stage:
+        image = np.divide(frame, 255, dtype=np.float32)[None]  # [1,28,28]
+        return Stage(image, int(self._classifier.labels(image[None])[0]))
 
     def _warm_up(self) -> None:
         """The first runs allocate; no frame should pay for that."""
         for _ in range(3):
-            self(np.zeros(DIGITS.shape, np.float32), 0, Stopwatch())
+            self(np.zeros(DIGITS.shape, np.float32), 0)
+
+
+def as_frame(image: Floats, around: Pixels | None = None) -> Pixels:
+    """An image [1,H,W] in [0,1] as a gray frame uint8 [H,W], as a camera would deliver it.
+
+    Rounded to the nearest level; with `around`, a frame, towards that one, so that no change becomes larger.
+    """
+    if around is None:
+        return np.asarray(np.round(255 * image[0]), np.uint8)
+    change = 255 * image[0] - around
+    return np.asarray(around + np.trunc(change + np.copysign(_EXACT, change)), np.uint8)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from pathlib import Path
 from types import TracebackType
 
 import cv2
 
-from puvae_rt.errors import VideoError
+from puvae_rt.errors import FileError, VideoError
+from puvae_rt.scratch import scratch_folder, sync
+from puvae_rt.video.capture import opencv_path
 from puvae_rt.video.frames import Pixels
 
 _CODEC = "mp4v"  # in every build of OpenCV, unlike H.264
 
 
 class Mp4Writer:
-    """Writes frames of one size to a temporary file beside `path`, which takes its name when it is whole.
+    """Writes frames of one size to a scratch folder beside `path`; the file takes its name when it is whole.
 
     An MP4 file gets its index at the end: it is playable once closed, however early, and leaving a `with` block closes
-    it, an error or an interrupt included. A process that is killed leaves the temporary file and no broken `path`.
+    it, an error or an interrupt included. A process that is killed leaves the scratch folder, which the next one there
+    removes, and no broken `path`.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
@@ -28,15 +31,18 @@ class Mp4Writer:
         if width % 2 or height % 2:
             raise VideoError(f"{path}: got frames of {width}x{height}, MPEG-4 takes even sides; crop a row or column")
         self.path, self.frames, self._size = path, 0, size
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VideoError(f"{path}: its folder cannot be made ({error}); choose another") from error
-        self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*_CODEC), fps, size)
-        if not self._writer.isOpened():
-            self._temporary.unlink(missing_ok=True)
-            raise VideoError(f"{path}: cannot be written ({width}x{height}, {fps:g} fps); choose a writable folder")
+        opencv_path(path)
+        with contextlib.ExitStack() as stack:
+            try:
+                self._part = stack.enter_context(scratch_folder(path.parent, path)) / "video.mp4"
+            except FileError as error:
+                raise VideoError(
+                    f"{path}: its folder cannot be made or written ({error.strerror}); choose another"
+                ) from error
+            self._writer = cv2.VideoWriter(opencv_path(self._part), cv2.VideoWriter.fourcc(*_CODEC), fps, size)
+            if not self._writer.isOpened():
+                raise VideoError(f"{path}: cannot be written ({width}x{height}, {fps:g} fps); choose a writable folder")
+            self._scratch = stack.pop_all()
 
     def write(self, image: Pixels) -> None:
         """BGR uint8 [H,W,3] of the size given at construction."""
@@ -50,12 +56,14 @@ class Mp4Writer:
         if not self._writer.isOpened():
             return
         self._writer.release()
-        try:
+        with self._scratch:
             if self.frames:
                 self._check()
-                self._temporary.replace(self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+                try:
+                    sync(self._part)
+                    self._part.replace(self.path)
+                except OSError as error:
+                    raise VideoError(f"{self.path}: cannot be written ({error.strerror}); choose another") from error
 
     def __enter__(self) -> Mp4Writer:
         return self
@@ -67,7 +75,7 @@ class Mp4Writer:
 
     def _check(self) -> None:
         """OpenCV tells nobody of a full disk."""
-        written = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        written = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
         stored = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
         written.release()
         if stored != self.frames:

@@ -18,6 +18,7 @@ from puvae_rt.bench.gpus import GPUS
 from puvae_rt.bench.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
 from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import PuvaeError
+from puvae_rt.files import refuse_overwrite
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.manifest import Manifest
 
@@ -26,6 +27,12 @@ RECORDED = Path(__file__).parent / "engines"  # manifests of MNIST's, as TensorR
 
 
 def run(args: argparse.Namespace) -> int:
+    picture = args.json.with_suffix(".png") if args.json and args.model_gpu else None
+    refuse_overwrite(
+        {"--json": args.json, "the picture of --json": picture},
+        {"--compare": args.compare},
+        {f"--bundle {bundle}": bundle for bundle in args.bundle},
+    )
     if args.model_gpu:
         return run_model(args)
     sources = [str(bundle) for bundle in args.bundle] + ([args.model] if args.model else [])

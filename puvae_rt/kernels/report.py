@@ -22,6 +22,7 @@ import numpy as np
 
 from puvae_rt.cli.command import run_command
 from puvae_rt.errors import BuildError, ContractError, DataError, TargetUnavailableError
+from puvae_rt.files import refuse_overwrite
 from puvae_rt.kernels.binary import ARCHITECTURES, SOURCE, source_digest
 from puvae_rt.kernels.launch import ENTRIES, Launch, preprocess, select_projection
 from puvae_rt.kernels.occupancy import occupancy
@@ -190,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def work() -> dict[str, Any]:
+        if args.json:
+            refuse_overwrite({"--json": args.json, "the table of --json": args.json.with_suffix(".md")}, {})
         result = report(_architectures(args.architectures))
         if args.json:
             _write(args.json, json.dumps(result, indent=1) + "\n")

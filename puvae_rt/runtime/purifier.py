@@ -109,8 +109,7 @@ class Purifier:
         clock.lap("purify")
         label = self._label(purified)
         clock.lap("classify")
-        degraded = int(purified.labels[0]) == NO_LABEL
-        return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), degraded)
+        return _result(purified, label, clock)
 
     def _frame_on_device(self, engine: FrameEngine, frame: Any, roi: Roi | None, clock: Stopwatch) -> Result:
         """The same where the engine does all of it: the stages are one, timed as "purify"."""
@@ -121,8 +120,7 @@ class Purifier:
         purified = outcome.purified
         label = int(outcome.labels[0]) if engine.classifies else self._label(purified)
         clock.lap("classify")
-        degraded = int(purified.labels[0]) == NO_LABEL
-        return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), degraded)
+        return _result(purified, label, clock)
 
     def close(self) -> None:
         """Frees the engine; every later call raises ClosedError. Closing twice is allowed."""
@@ -180,6 +178,11 @@ class Stopwatch:
 
     def timings_ms(self) -> dict[str, float]:
         return {**self._laps, "total": (self._last - self._start) * 1e3}
+
+
+def _result(purified: Purified, label: int, clock: Stopwatch) -> Result:
+    projected = int(purified.labels[0])
+    return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), projected == NO_LABEL, projected)
 
 
 def _classifier(source: Source, threads: int) -> Classifier | None:

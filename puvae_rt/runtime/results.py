@@ -46,6 +46,7 @@ class Result:
             far the frame is from everything the model knows.
         timings_ms: milliseconds of each stage: preprocess, purify, classify (0 without a classifier), total.
         degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1.
+        projected: the class of the projection that `image` is, whatever the classifier sees in it; -1 when degraded.
     """
 
     image: Floats
@@ -53,3 +54,4 @@ class Result:
     rmse: Floats
     timings_ms: Mapping[str, float]
     degraded: bool
+    projected: int = NO_LABEL

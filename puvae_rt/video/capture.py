@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -30,6 +31,16 @@ class Capture(Protocol):
     def get(self, key: int) -> float: ...
 
     def release(self) -> None: ...
+
+
+def opencv_path(path: Path) -> str:
+    """`path` as OpenCV may be told it; VideoError for a name that is not UTF-8, over which OpenCV ends the process."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise VideoError(f"{shown}: got a name that is not UTF-8, expected one that is; rename it") from error
+    return str(path)
 
 
 def announced_fps(capture: Capture) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from puvae_rt.errors import VideoError
-from puvae_rt.video.capture import announced_fps, check_video, checked_frame
+from puvae_rt.video.capture import announced_fps, check_video, checked_frame, opencv_path
 from puvae_rt.video.container import read_layout
 from puvae_rt.video.frames import Frame, Truth
 from puvae_rt.video.truth import read_truth, truth_path
@@ -44,7 +44,7 @@ class FileSource:
         _check_regular(path)
         self.name = str(path)
         # The absolute path and the explicit reader keep a strange file name from being taken for a URL or a pattern.
-        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(opencv_path(path.resolve()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(
                 f"{path}: got {path.stat().st_size} bytes that are no readable video, expected one FFmpeg decodes; "
@@ -105,14 +105,11 @@ def _short(frames: float, expected: int) -> bool:
 
 
 def _check_regular(path: Path) -> None:
-    """VideoError that names what is there, unless it is a file with a name that OpenCV can be told."""
+    """VideoError that names what is there instead of a file."""
     try:
-        str(path).encode("utf-8")  # OpenCV ends the process over other names
         mode = path.stat().st_mode
     except FileNotFoundError:
         what = "a symbolic link to nothing" if path.is_symlink() else "no such file"
-    except UnicodeEncodeError:
-        what = "a name that is not UTF-8; rename the file"
     except (OSError, ValueError) as error:
         what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
     else:

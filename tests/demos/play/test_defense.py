@@ -11,7 +11,6 @@ from demos.play.synthetic import Samples
 from puvae_rt import Purifier
 from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.errors import ContractError
-from puvae_rt.runtime.purifier import Stopwatch
 from tests import tolerances
 from tests.demos import means
 from tests.runtime import toy
@@ -25,7 +24,7 @@ def purifier(means_bundle: Path) -> Iterator[Purifier]:
 
 def outcomes(defense: Defense, samples: Samples, count: int = 100) -> list[Outcome]:
     images = samples.images[:count].astype(np.float32) / 255
-    return [defense(i, int(y), Stopwatch()) for i, y in zip(images, samples.labels, strict=False)]
+    return [defense(i, int(y)) for i, y in zip(images, samples.labels, strict=False)]
 
 
 def accuracy(samples: Samples, stages: list) -> float:
@@ -84,7 +83,7 @@ class Recorder:
 def test_degraded(tmp_path: Path) -> None:
     """All distances NaN: said, not shown as a label."""
     with Purifier.load(toy.save_bundle(tmp_path / "toy", template=float("nan")), threads=1) as purifier:
-        outcome = Defense(purifier)(np.zeros((1, 28, 28), np.float32), None, Stopwatch())
+        outcome = Defense(purifier)(np.zeros((1, 28, 28), np.float32), None)
     assert outcome.degraded and outcome.purified.label == -1
 
 

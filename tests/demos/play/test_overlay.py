@@ -16,7 +16,7 @@ def outcome(label: int = 3, classes: int = 10, **changes: object) -> Outcome:
     stage = Stage(DIGIT.image, label)
     rmse = np.linspace(0.2, 0.4, classes, dtype=np.float32)
     usual = {"clean": stage, "attacked": stage, "purified": stage, "chosen": label, "rmse": rmse, "degraded": False}
-    return Outcome(**usual | changes)
+    return Outcome(**usual | {"timings_ms": {}} | changes)
 
 
 def draw(frame: Frame, digit: Digit | None, seen: Outcome | None, classes: int = 10) -> np.ndarray:

@@ -19,6 +19,7 @@ def outcome(clean: int, attacked: int | None, purified: int, degraded: bool = Fa
         chosen=purified,
         rmse=np.zeros(10, np.float32),
         degraded=degraded,
+        timings_ms={},
     )
 
 

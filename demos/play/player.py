@@ -1,0 +1,55 @@
+"""Runs frames through the defense and shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from demos.play.defense import Defense
+from demos.play.digits import find_digit
+from demos.play.overlay import Overlay
+from demos.play.report import Report
+from demos.play.sinks import Mp4Writer
+from demos.play.window import Window
+from puvae_rt.runtime.purifier import Stopwatch
+from puvae_rt.video.frames import Frame
+from puvae_rt.video.sources import VideoSource
+
+
+class Player:
+    """One frame after the other: find the digit, attack it, purify it, draw, write, count.
+
+    Attributes:
+        report: what was counted and timed so far.
+    """
+
+    def __init__(self, defense: Defense, overlay: Overlay, writer: Mp4Writer, window: Window | None) -> None:
+        self.report = Report()
+        self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
+
+    def play(self, frames: Iterable[Frame], source: VideoSource) -> None:
+        """Plays `frames` of `source`, until they end or the user closes the window.
+
+        Raises:
+            VideoError: the source breaks off, or the video cannot be written.
+        """
+        for frame in frames:
+            if not self._play(frame, source.dropped):
+                return
+
+    def _play(self, frame: Frame, dropped: int) -> bool:
+        clock = Stopwatch()
+        truth = frame.truth.label if frame.truth else None
+        digit = find_digit(frame.image)
+        clock.lap("find")
+        outcome = None if digit is None else self._defense(digit.image, truth)
+        clock.lap("defense")
+        self.report.add(outcome, truth)
+        picture = self._overlay.draw(frame, digit, outcome, self.report, dropped)
+        clock.lap("draw")
+        self._writer.write(picture)
+        watched = self._window is None or self._window.show(picture)
+        clock.lap("write")
+        laps = clock.timings_ms()
+        defense = {} if outcome is None else outcome.timings_ms  # its stages in place of their sum
+        self.report.time({"find": laps["find"], **defense, "draw": laps["draw"], "write": laps["write"]})
+        return watched
