@@ -25,9 +25,9 @@ from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
 from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
 from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.runtime.bundle import CPU
-from puvae_rt.runtime.cpu import open_session
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Engine, Layer, TensorSpec
+from puvae_rt.runtime.session import open_session
 
 FP32, FP16 = "fp32", "fp16"
 

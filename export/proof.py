@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from export.quality import NOISE_SEED
 from export.samples import Samples
@@ -18,6 +17,8 @@ from puvae_rt.graph.graph import Graph
 from puvae_rt.graph.passes import EXACT_TOLERANCE
 from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import LATENT
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.session import open_session
 
 PROOF_IMAGES = 2  # of each set: the straightforward graph takes K times the work
 
@@ -39,8 +40,8 @@ def prove_exact(source: Source, samples: Samples) -> float | None:
         shape = (len(images), len(model.classes), LATENT)
         feed[NOISE] = np.random.default_rng(NOISE_SEED).standard_normal(shape, np.float32)
     plain, exact = (
-        _candidates(stop_at_candidates(graph, model.contract, model.score, len(model.classes)), feed)
-        for graph in (source.plain, source.exact)
+        _candidates(name, stop_at_candidates(graph, model.contract, model.score, len(model.classes)), feed)
+        for name, graph in (("the straightforward graph", source.plain), ("the exact graph", source.exact))
     )
     error = float(np.abs(plain - exact).max())
     if not error <= EXACT_TOLERANCE:
@@ -51,8 +52,6 @@ def prove_exact(source: Source, samples: Samples) -> float | None:
     return error
 
 
-def _candidates(graph: Graph, feed: Feed) -> npt.NDArray[np.float32]:
+def _candidates(name: str, graph: Graph, feed: Feed) -> npt.NDArray[np.float32]:
     model = graph.to_model().SerializeToString()
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    result: npt.NDArray[np.float32] = session.run([CANDIDATES], dict(feed))[0]
-    return result
+    return open_session(model, available_cpus(), name=name).run((CANDIDATES,), feed)[0]

@@ -11,10 +11,11 @@ from export.quality import Runner
 from puvae_rt.contract import BIAS, CANDIDATES, ENGINE_ONNX_FILE, IMAGE, NOISE, REFERENCE_FILE
 from puvae_rt.kernels.oracle import select_projection
 from puvae_rt.runtime.bundle import CPU
-from puvae_rt.runtime.cpu import CHUNK, OrtEngine, open_session
+from puvae_rt.runtime.cpu import CHUNK, OrtEngine
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.runtime.session import open_session
 
 
 class Built(NamedTuple):
@@ -39,7 +40,7 @@ def on_cpu(folder: Path, manifest: Manifest) -> Built:
 
 def _emulated(engine: Path, manifest: Manifest) -> Runner:
     session = open_session(engine, available_cpus())
-    outputs = [output.name for output in session.get_outputs()]
+    outputs = tuple(session.outputs)
 
     def chunk(images: Floats, noise: Floats | None) -> Purified:
         feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}

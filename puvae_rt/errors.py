@@ -55,6 +55,10 @@ class ToolchainError(PuvaeError):
     """The build tools that come with this package are missing, or another module has taken their name."""
 
 
+class EngineError(PuvaeError, RuntimeError):
+    """An engine or a classifier that failed while it ran, or gave something else than its form promises."""
+
+
 class QualityError(PuvaeError):
     """An engine that was built but does not pass the quality gate."""
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from puvae_rt.attacks.constants import EPSILON, IFGSM_STEP_SHARE, IFGSM_STEPS
 from puvae_rt.attacks.onnx_gradient import GRADIENT, gradient_model, read_onnx
 from puvae_rt.contract import IMAGE, LABEL, LOGITS
 from puvae_rt.errors import InputError
+from puvae_rt.runtime.session import open_session
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -29,12 +30,11 @@ class OnnxGradient:
 
     def __init__(self, classifier: Path, threads: int = 1) -> None:
         model = gradient_model(read_onnx(classifier))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        self.image_shape: tuple[int, int, int] = tuple(inputs[IMAGE][1:])
-        self.classes: int = self._session.get_outputs()[0].shape[1]
+        remedy = "export the classifier again"
+        self._session = open_session(model.SerializeToString(), threads, name=str(classifier), remedy=remedy)
+        # `gradient_model` refuses a model whose sizes are not fixed
+        self.image_shape: Any = self._session.inputs[IMAGE].shape[1:]  # (C, H, W)
+        self.classes: Any = self._session.outputs[LOGITS].shape[1]
 
     def __call__(self, images: Images, labels: Labels) -> tuple[NDArray[np.float32], Images]:
         """-> logits [N,K] and d(summed cross-entropy)/d(images) [N,C,H,W]."""
@@ -44,8 +44,8 @@ class OnnxGradient:
         in_range = (labels >= 0) & (labels < self.classes)
         if labels.shape != images.shape[:1] or not in_range.all():
             raise InputError(f"labels {labels.tolist()}: expected {len(images)} classes from 0 to {self.classes - 1}")
-        feed = {IMAGE: images, LABEL: labels.astype(np.int64)}
-        logits, gradient = self._session.run([LOGITS, GRADIENT], feed)
+        feed: dict[str, NDArray[Any]] = {IMAGE: images, LABEL: labels.astype(np.int64)}
+        logits, gradient = self._session.run((LOGITS, GRADIENT), feed)
         return logits, gradient
 
 

@@ -13,8 +13,8 @@ from puvae_rt.device.status import failure
 from puvae_rt.errors import BundleError
 from puvae_rt.gpu.compiled import Signature
 from puvae_rt.gpu.memory import ALIGNMENT
-from puvae_rt.runtime.cpu import open_session
 from puvae_rt.runtime.manifest import TensorSpec
+from puvae_rt.runtime.session import Session, Tensor, open_session
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
@@ -32,8 +32,8 @@ class StandIn:
     def __init__(self, device: EmulatedDevice, model: Path, batch: tuple[int, int], threads: int) -> None:
         self._device, self._session = device, open_session(model, threads)
         inputs, outputs = (
-            {tensor.name: _spec(tensor, model) for tensor in tensors}
-            for tensors in (self._session.get_inputs(), self._session.get_outputs())
+            {name: _spec(name, tensor, model) for name, tensor in tensors.items()}
+            for tensors in (self._session.inputs, self._session.outputs)
         )
         self.signature = Signature(inputs, outputs, *batch)
 
@@ -57,7 +57,7 @@ class StandIn:
 @dataclass(frozen=True)
 class StandInExecution:
     device: EmulatedDevice
-    session: Any
+    session: Session
     signature: Signature
     batch: int
     addresses: dict[str, int]
@@ -78,10 +78,8 @@ class StandInExecution:
         return self.device.array(self.addresses[spec.name], (self.batch, *spec.shape[1:]), spec.dtype)
 
 
-def _spec(tensor: Any, model: Path) -> TensorSpec:
+def _spec(name: str, tensor: Tensor, model: Path) -> TensorSpec:
     if tensor.type not in _DTYPES:
-        raise BundleError(
-            f"{model}: {tensor.name} is {tensor.type}, expected {' or '.join(_DTYPES)}; rebuild the bundle"
-        )
+        raise BundleError(f"{model}: {name} is {tensor.type}, expected {' or '.join(_DTYPES)}; rebuild the bundle")
     shape = tuple(side if isinstance(side, int) else -1 for side in tensor.shape)
-    return TensorSpec(tensor.name, _DTYPES[tensor.type], shape)
+    return TensorSpec(name, _DTYPES[tensor.type], shape)

@@ -1,41 +1,49 @@
-"""ONNX Runtime: the CPU target's engine and the classifier behind it.
-
-Sessions may run from many threads at once. Binding pre-allocated outputs was tried and gains 1% on one frame: not
-worth its code; the session's arena already keeps every buffer between runs.
-"""
+"""The CPU target's engine and the classifier behind it, in ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from puvae_rt.contract import IMAGE, LABEL, LOGITS, NOISE, PURIFIED, RMSE, SCORE, ImageContract
-from puvae_rt.errors import BundleError
+from puvae_rt.errors import EngineError
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.results import Floats, Ints, Purified
+from puvae_rt.runtime.results import NO_LABEL, Floats, Ints, Purified
+from puvae_rt.runtime.session import ANY_FLOAT, INT64, Wanted, open_session
 
 # Images per run: as fast per image as a batch of 128 and a third of its memory (80 MB instead of 260).
 CHUNK = 8
-_ERRORS_ONLY = 3  # of ONNX Runtime's log
 
 
 class OrtEngine:
-    """A puvae graph in an ONNX Runtime session: images [N,C,H,W] (and noise [N,K,32]) -> Purified."""
+    """A puvae graph in an ONNX Runtime session: images [N,C,H,W] (and noise [N,K,32]) -> Purified.
+
+    Args:
+        model: the graph's file.
+        contract: the images' shape.
+        classes: K.
+        threads: of the session.
+        optimized: the file was optimized for this processor already.
+    Raises:
+        BundleError: the file, or what the graph takes and gives, is not as it has to be.
+    """
 
     def __init__(
         self, model: Path | bytes, contract: ImageContract, classes: int, threads: int, *, optimized: bool = False
     ) -> None:
-        self._session = open_session(model, threads, optimized=optimized)
-        self.takes_noise = NOISE in {tensor.name for tensor in self._session.get_inputs()}
-        noise = {NOISE: (classes, LATENT)} if self.takes_noise else {}
-        _check_inputs(self._session, {IMAGE: contract.shape, **noise}, model)
-        _check_outputs(self._session, {PURIFIED: contract.shape, LABEL: (), RMSE: (classes,), SCORE: (classes,)}, model)
+        self._session, self._classes = open_session(model, threads, optimized=optimized), classes
+        self.takes_noise = NOISE in self._session.inputs
+        self._shapes = contract.shape, (), (classes,), (classes,)  # per image, of _OUTPUTS
+        noise = {NOISE: Wanted((classes, LATENT))} if self.takes_noise else {}
+        wanted = dict(zip(_OUTPUTS, map(Wanted, self._shapes), strict=True)) | {LABEL: Wanted((), (INT64,))}
+        self._session.check({IMAGE: Wanted(contract.shape)} | noise, wanted)
 
     def run(self, images: Floats, noise: Floats | None = None) -> Purified:
+        """The closest projections; EngineError when ONNX Runtime fails, or its outputs are not what they have to be."""
         parts = [
             self._run_chunk(images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
             for i in range(0, len(images), CHUNK)
@@ -46,76 +54,74 @@ class OrtEngine:
 
     def _run_chunk(self, images: Floats, noise: Floats | None) -> list[Any]:
         feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}
-        return self._session.run((PURIFIED, LABEL, RMSE, SCORE), feed)  # type: ignore[no-any-return]
+        outputs = self._session.run(_OUTPUTS, feed)
+        n = len(images)
+        for name, value, shape in zip(_OUTPUTS, outputs, self._shapes, strict=True):
+            if value.shape != (n, *shape):
+                raise EngineError(
+                    f"{self._session.name}: {name} is {list(value.shape)} for {n} images, expected {[n, *shape]}; "
+                    "rebuild the bundle"
+                )
+        self._check_choices(outputs[1].tolist(), outputs[2])
+        return outputs
+
+    def _check_choices(self, labels: Sequence[int], rmse: Floats) -> None:
+        """Every label is a class at a finite distance, or says that there is none."""
+        for label, distances in zip(labels, rmse, strict=True):
+            if label != NO_LABEL and not (0 <= label < self._classes and isfinite(distances[label])):
+                distance = distances[label] if 0 <= label < self._classes else "none"
+                raise EngineError(
+                    f"{self._session.name}: label {label} at distance {distance}, expected {NO_LABEL} or a class from "
+                    f"0 to {self._classes - 1} at a finite distance; rebuild the bundle"
+                )
 
     def close(self) -> None:
         """Nothing to do: the session is freed with its last reference, after the calls under way in other threads."""
 
 
-class Classifier:
-    """An image classifier in ONNX: images [N,C,H,W] in [0,1] -> logits [N,K]."""
+_OUTPUTS = (PURIFIED, LABEL, RMSE, SCORE)
 
-    def __init__(self, model: Path, contract: ImageContract, classes: int, threads: int) -> None:
-        self._session = open_session(model, threads)
-        _check_inputs(self._session, {IMAGE: contract.shape}, model)
-        _check_outputs(self._session, {LOGITS: (classes,)}, model)
+
+class Classifier:
+    """An image classifier in ONNX: images [N,C,H,W] in [0,1] -> logits [N,K].
+
+    Args:
+        model: the .onnx file.
+        contract: the images' shape.
+        classes: K.
+        threads: of the session.
+        one_file: refuse weights that lie in another file; otherwise they may lie beside it.
+    Raises:
+        BundleError: the file, or what the model takes and gives, is not as it has to be.
+    """
+
+    def __init__(
+        self, model: Path, contract: ImageContract, classes: int, threads: int, *, one_file: bool = False
+    ) -> None:
+        image, logits = Wanted(contract.shape), Wanted((classes,), ANY_FLOAT)
+        sides = ",".join(map(str, contract.shape))
+        remedy = (
+            f"export the classifier with input `{IMAGE}` [N,{sides}] float32 in [0,1] and output `{LOGITS}` "
+            f"[N,{classes}] float32, N free" + (", as one file" if one_file else "")
+        )
+        self._session, self._classes = open_session(model, threads, remedy=remedy, one_file=one_file), classes
+        self._session.check({IMAGE: image}, {LOGITS: logits})
 
     def logits(self, images: Floats) -> Floats:
-        """float32 [N,C,H,W] in [0,1] -> float32 [N,K]."""
-        parts = [self._session.run((LOGITS,), {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
-        return np.concatenate(parts)
+        """float32 [N,C,H,W] in [0,1] -> float32 [N,K]; EngineError when the model fails on them, or gives NaN."""
+        parts = [self._logits(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def labels(self, images: Floats) -> Ints:
-        """float32 [N,C,H,W] in [0,1] -> int64 [N]."""
+        """float32 [N,C,H,W] in [0,1] -> int64 [N], from 0 to K - 1; EngineError as in `logits`."""
         return np.asarray(self.logits(images).argmax(axis=1), np.int64)
 
-
-def open_session(
-    model: Path | bytes, threads: int, *, optimized: bool = False, save_optimized: Path | None = None
-) -> ort.InferenceSession:
-    """A CPU session. `optimized`: the file went through the optimiser already (`save_optimized` wrote it)."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1  # the graph is a chain
-    options.log_severity_level = _ERRORS_ONLY
-    # Its threads wait for more work by spinning; between two calls they would take the processors from everyone else,
-    # the next session of the same pipeline included (the demo: 27 -> 41 frames a second, and no slower alone).
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if optimized:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if save_optimized is not None:
-        options.optimized_model_filepath = str(save_optimized)
-    try:
-        loaded = model if isinstance(model, bytes) else str(model)
-        return ort.InferenceSession(loaded, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class of their own
-        raise BundleError(
-            f"{_named(model)}: ONNX Runtime refuses it ({_first_line(error)}); rebuild the bundle"
-        ) from error
-
-
-def _check_inputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path | bytes) -> None:
-    """Every input is [N, *expected] and there are no others."""
-    got = {tensor.name: tensor.shape for tensor in session.get_inputs()}
-    if got.keys() != expected.keys() or any(not _fits(got[name], expected[name]) for name in expected):
-        raise BundleError(f"{_named(model)}: inputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
-
-
-def _check_outputs(session: ort.InferenceSession, expected: dict[str, tuple[int, ...]], model: Path | bytes) -> None:
-    got = {tensor.name: tensor.shape for tensor in session.get_outputs()}
-    if any(name not in got or not _fits(got[name], expected[name]) for name in expected):
-        raise BundleError(f"{_named(model)}: outputs are {got}, expected [N, ...] of {expected}; rebuild the bundle")
-
-
-def _fits(got: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
-    """The batch axis must be free; an axis the graph leaves symbolic is checked by the first run instead."""
-    free_batch = len(got) == len(expected) + 1 and not isinstance(got[0], int)
-    return free_batch and all(g == e for g, e in zip(got[1:], expected, strict=False) if isinstance(g, int))
-
-
-def _named(model: Path | bytes) -> str:
-    return "the graph of the shipped weights" if isinstance(model, bytes) else str(model)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    def _logits(self, images: Floats) -> Floats:
+        logits = np.asarray(self._session.run((LOGITS,), {IMAGE: images})[0], np.float32)
+        if logits.shape != (len(images), self._classes) or np.isnan(logits).any():
+            got = "NaN in logits" if logits.shape == (len(images), self._classes) else f"logits {list(logits.shape)}"
+            raise EngineError(
+                f"{self._session.name}: {got} for {len(images)} images, expected {[len(images), self._classes]} "
+                "numbers; export the classifier again"
+            )
+        return logits

@@ -15,9 +15,10 @@ from puvae_rt.graph import code_digest
 from puvae_rt.models.weights import WEIGHTS_SUFFIX, load_weights
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.bundle import CPU, Source
-from puvae_rt.runtime.cpu import OrtEngine, open_session
+from puvae_rt.runtime.cpu import OrtEngine
 from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.runtime.session import open_session
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:

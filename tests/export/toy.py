@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from safetensors.numpy import save_file
 
 from puvae_rt.contract import IMAGE, NOISE, ImageContract, Score
 from puvae_rt.graph.graph import Graph
 from puvae_rt.models.spec import LATENT, Ranks
 from puvae_rt.models.weights import Weights, expected_shapes
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.session import open_session
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 THIN = Ranks(fc1=8)  # keeps the tests fast; what the shipped model has, in small
@@ -81,8 +82,6 @@ def head(given: Feeds, count: int) -> Feeds:
 
 def run(graph: Graph, given: Feeds) -> dict[str, np.ndarray]:
     model = graph.to_model().SerializeToString()
-    options = ort.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    session = open_session(model, available_cpus())
+    names = tuple(session.outputs)
     return dict(zip(names, session.run(names, given), strict=True))

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-import onnxruntime as ort
-
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.device.emulated.schedule import Operation
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.session import open_session
 
 
 class DataType(Enum):
@@ -80,10 +80,9 @@ class IExecutionContext:
 
 class ICudaEngine:
     def __init__(self, fake: FakeTensorrt, plan: bytes) -> None:
-        self._fake, self._session = fake, ort.InferenceSession(plan, providers=["CPUExecutionProvider"])
-        self._tensors = {t.name: t for t in (*self._session.get_inputs(), *self._session.get_outputs())}
-        self._inputs = [t.name for t in self._session.get_inputs()]
-        self._outputs = [t.name for t in self._session.get_outputs()]
+        self._fake, self._session = fake, open_session(plan, available_cpus())
+        self._inputs, self._outputs = tuple(self._session.inputs), tuple(self._session.outputs)
+        self._tensors = self._session.inputs | self._session.outputs
         self.num_io_tensors = len(self._tensors)
 
     def get_tensor_name(self, index: int) -> str:
