@@ -22,7 +22,7 @@ from puvae_rt.gpu.pool import GpuEngine
 from puvae_rt.gpu.profile import Profile, profile
 from puvae_rt.kernels import binary
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.bundle import CPU, from_bundle
+from puvae_rt.runtime.bundle import CPU, open_bundle
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Floats, Purified
@@ -41,7 +41,7 @@ def opened(folder: Path, manifest: Manifest, name: str) -> Iterator[tuple[Device
         raise ContractError(f"--device {name}: {folder} is built for the CPU; leave the option out, or build for a GPU")
     with open_device(None if name == GPU else name) as device:
         # Its quality is what is being found out, so no verdict is asked for.
-        engine = open_gpu_engine(from_bundle(folder, judged=False), device, available_cpus())
+        engine = open_gpu_engine(open_bundle(folder, require_quality=False), device, available_cpus())
         try:
             yield device, engine
         finally:

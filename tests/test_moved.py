@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from puvae_rt._moved import MOVED, new_name
+from puvae_rt._moved import MOVED, new_name, renamed
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
@@ -40,3 +40,14 @@ def test_python_m_runs_a_module_by_its_old_name() -> None:
     command = [sys.executable, "-m", "puvae_rt.benchmark.command", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "usage" in done.stdout
+
+
+def test_an_old_name_gives_the_new_one_and_warns() -> None:
+    in_module = renamed("puvae_rt.contract", {"PictureContract": "ImageContract"})
+    with pytest.warns(DeprecationWarning, match=r"puvae_rt\.contract\.PictureContract is now ImageContract; .* 0\.3"):
+        assert in_module("PictureContract") is import_module("puvae_rt.contract").ImageContract
+    elsewhere = renamed("puvae_rt.errors", {"Picture": "puvae_rt.contract:ImageContract"})
+    with pytest.warns(DeprecationWarning, match=r"errors\.Picture is now puvae_rt\.contract\.ImageContract"):
+        assert elsewhere("Picture") is import_module("puvae_rt.contract").ImageContract
+    with pytest.raises(AttributeError, match=r"module 'puvae_rt\.errors' has no attribute 'Absent'"):
+        elsewhere("Absent")

@@ -18,7 +18,7 @@ import onnx
 from puvae_rt.bench.results import MEASURED, Bench, Result, this_machine
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.models.header import META_KEY
-from puvae_rt.runtime.bundle import from_bundle, from_shipped, is_bundle
+from puvae_rt.runtime.bundle import from_shipped, is_bundle, open_bundle
 from puvae_rt.runtime.latency import summary
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.schema import Texts, decode
@@ -44,7 +44,7 @@ class Subject:
     def of(source: str) -> Subject:
         """A shipped model's name or a bundle's folder, verified."""
         if is_bundle(source):
-            from_bundle(Path(source))
+            open_bundle(Path(source))
             manifest = Manifest.read(source)
             return Subject(source, manifest.target, manifest.precision, manifest.passes)
         shipped = from_shipped(source)

@@ -110,7 +110,7 @@ class RefinedPuvae:
         """Projections [N,C,H,W], J [N], and the gradient of J at z [N,32]."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            candidates = self.model.decode(z, onehot, self.model.light(x))
+            candidates = self.model.decode(z, onehot, self.model.image_stats(x))
             objective = self.objective(x, z, candidates)
             (gradient,) = torch.autograd.grad(objective.sum(), z)
         return candidates.detach(), objective.detach(), gradient

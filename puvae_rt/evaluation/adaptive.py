@@ -40,7 +40,7 @@ from puvae_rt.evaluation.cells import (
     WORST,
 )
 from puvae_rt.evaluation.models import SIGMA_EPS, Folder, System, build
-from puvae_rt.evaluation.results import ADAPTIVE_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import ADAPTIVE_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import IDENTITY, Note, Options
 
 EPSILON_SHARES = (1 / 6, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3)  # of the paper's radius
@@ -127,7 +127,7 @@ def _one_epsilon(
         else:
             run = partial(_attack, target, attack, images, labels, epsilon, dataset, options.seed, effort)
             measure = partial(_stand, run)
-        row, _ = keep(options.results / ADAPTIVE_FILE, wanted, IDENTITY, measure)
+        row, _ = measure_once(options.results / ADAPTIVE_FILE, wanted, IDENTITY, measure)
         standing &= torch.tensor([s == "1" for s in row["standing"]])
         yield row
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import puvae_rt
+from puvae_rt._moved import renamed
 from puvae_rt.errors import ResultsError
 from puvae_rt.runtime.machine import available_cpus, cpu_model
 from puvae_rt.schema import Count, Name, NonNegative, Positive, Share, Text, decode, read_json
@@ -104,18 +105,25 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     part.replace(path)
 
 
-def keep(path: Path, wanted: Row, identity: Sequence[str], measure: Callable[[], Row]) -> tuple[Row, bool]:
-    """The stored row that agrees with all of `wanted`, or one measured now and stored; and whether it was stored.
+def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callable[[], Row]) -> tuple[Row, bool]:
+    """The stored row with all of `settings`, or else a new one, measured and stored; and whether it was stored before.
 
-    A row that agrees in `identity` alone was measured on other weights or settings: the new one takes its place.
+    Args:
+        path: a results file, by whose name its rows are checked.
+        settings: what the row is to be measured at.
+        key: the settings that tell rows apart. A stored row with the same key and other settings was measured on other
+            weights, and is replaced.
+        measure: gives the measured fields; called only when there is no such row.
+    Raises:
+        ResultsError: the file is damaged.
     """
-    wanted = json.loads(json.dumps(wanted))  # as it is read back: tuples are lists
+    wanted = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
     for row in read_rows(path):
-        if all(row.get(key) == value for key, value in wanted.items()):
+        if all(row.get(name) == value for name, value in wanted.items()):
             return row, True
     measured = wanted | measure() | provenance()
     rows = read_rows(path)  # again: another run may have written meanwhile
-    kept = [row for row in rows if any(row.get(key) != measured[key] for key in identity)]
+    kept = [row for row in rows if any(row.get(name) != measured[name] for name in key)]
     write_rows(path, [*kept, measured])
     return measured, False
 
@@ -147,3 +155,6 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         found = ""
     return found or f"v{puvae_rt.__version__}"
+
+
+__getattr__ = renamed(__name__, {"keep": "measure_once"})

@@ -17,7 +17,7 @@ from puvae_rt.defenses.defense_gan import Search
 from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
 from puvae_rt.evaluation.models import Folder, System, build
-from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, measure_once
 
 IDENTITY = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
 Note = Callable[[str], None]
@@ -53,7 +53,7 @@ def evaluate(cells: Iterable[Cell], dataset: Dataset, options: Options, note: No
         n = options.images(cell.defense, len(dataset.test))
         wanted = describe(cell, system, n, options.seed)
         measure = partial(_measure, cell, system, dataset, n, options)
-        row, stored = keep(options.results / DEFENSE_FILE, wanted, IDENTITY, measure)
+        row, stored = measure_once(options.results / DEFENSE_FILE, wanted, IDENTITY, measure)
         rows.append(row)
         note(f"{label(cell)}: {100 * row['accuracy']:.1f}% of {n}{' (stored)' if stored else ''}")
     return rows

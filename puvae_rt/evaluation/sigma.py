@@ -17,7 +17,7 @@ from puvae_rt.defenses.protocol import classify
 from puvae_rt.defenses.puvae import Puvae
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import Cell
-from puvae_rt.evaluation.results import SIGMA_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import SIGMA_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
 
 SIGMAS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # the paper's
@@ -35,7 +35,7 @@ def search_sigma(cells: Sequence[Cell], dataset: Dataset, options: Options, note
         for sigma in SIGMAS:
             wanted = vars(cell) | {"sigma_eps": sigma, "n": n, "seed": options.seed, "weights": weights}
             measure = partial(_measure, cell, sigma, dataset, n, options)
-            row, _ = keep(options.results / SIGMA_FILE, wanted, _IDENTITY, measure)
+            row, _ = measure_once(options.results / SIGMA_FILE, wanted, _IDENTITY, measure)
             rows.append(row)
             note(f"{label(cell)} sigma_eps {sigma:g}: {100 * row['accuracy']:.1f}%")
     return rows

@@ -17,7 +17,7 @@ from puvae_rt.defenses.puvae import DeployedPuvae
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import BUDGET_DEFENSES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
 from puvae_rt.evaluation.models import build
-from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, keep
+from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
 from puvae_rt.runtime.purifier import Purifier
 
@@ -53,7 +53,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
         result = {"repeats": len(seconds), "seconds": statistics.median(seconds)}
         result |= {"seconds_min": min(seconds), "seconds_max": max(seconds)}
         wanted = common | {"defense": defense, "settings": settings, "weights": weights} | result
-        row, _ = keep(options.results / TIMING_FILE, wanted, ("dataset", "batch", "defense"), dict)
+        row, _ = measure_once(options.results / TIMING_FILE, wanted, ("dataset", "batch", "defense"), dict)
         rows.append(row)
         note(f"{dataset.name} batch of {len(images)} / {defense}: {row['seconds']:.4g} s (median of {row['repeats']})")
     return rows
@@ -100,7 +100,7 @@ def budget_curves(
                 defense, settings = _budget_defense(name, cell, engine, deployed, dataset, options)
                 wanted = vars(cell) | {"defense": name, "n": n, "seed": options.seed, "settings": settings}
                 measure = partial(_measure_curve, defense, images, labels, partial(classify, classifier))
-                row, _ = keep(options.results / BUDGET_FILE, wanted, IDENTITY, measure)
+                row, _ = measure_once(options.results / BUDGET_FILE, wanted, IDENTITY, measure)
             rows.append(row)
             note(f"{label(cell)}, {name}: {100 * row['accuracy']:.1f}% after {row['seconds']:.3g} s for {n} images")
     return rows

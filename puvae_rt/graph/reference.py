@@ -34,7 +34,7 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     """
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
-    seen = _remove_light(graph) if weights.normalized else IMAGE
+    seen = _normalize(graph) if weights.normalized else IMAGE
     copies = replicate(graph, seen, classes, contract.shape, "copies")  # [N*K,C,H,W]
     labels = _labels(graph, classes)  # [N*K,K]
     features = _trunk(graph, copies, weights, dense)  # [N*K,F]
@@ -47,7 +47,7 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     return graph
 
 
-def _remove_light(graph: Graph) -> str:
+def _normalize(graph: Graph) -> str:
     """The image with mean 0 and variance 1 in every channel; `light.mean` and `light.deviation` stay, [N,C,1,1]."""
     axes = graph.ints("light.axes", (2, 3))
     mean = graph.op("ReduceMean", [IMAGE, axes], "light.mean")
@@ -58,8 +58,8 @@ def _remove_light(graph: Graph) -> str:
     return graph.op("Div", [centred, graph.op("Sqrt", [kept], "light.deviation")], "light.removed")
 
 
-def _give_light(graph: Graph, pictures: str) -> None:
-    """`candidates`: the decoder's pictures [N,K,C,H,W] in the light of their image."""
+def _denormalize(graph: Graph, pictures: str) -> None:
+    """`candidates`: the decoder's output [N,K,C,H,W] with the mean and deviation of its image."""
     one = graph.ints("light.class_axis", (1,))
     mean, deviation = (
         graph.op("Unsqueeze", [f"light.{part}", one], f"light.{part}.single") for part in ("mean", "deviation")
@@ -165,7 +165,7 @@ def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
     name = "pictures" if weights.normalized else CANDIDATES
     graph.reshape(image, (-1, len(weights.classes), *contract.shape), name)
     if weights.normalized:
-        _give_light(graph, name)
+        _denormalize(graph, name)
 
 
 def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:

@@ -6,12 +6,14 @@ trunk then depends on the image alone, and a K-class projection runs it once ins
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from puvae_rt._moved import GONE_IN, renamed
 from puvae_rt.contract import ImageContract
 from puvae_rt.models.spec import (
     CONTRAST_EPSILON,
@@ -36,38 +38,47 @@ class Posterior(NamedTuple):
         return self.mu + self.sigma * torch.randn_like(self.sigma)
 
 
-class Light(NamedTuple):
-    """What normalising the contrast of an image takes away, and a projection of it is given back."""
+class ImageStats(NamedTuple):
+    """Mean and deviation of each channel of an image: what normalizing its contrast takes away."""
 
     mean: Tensor  # [N,C,1,1], of each channel
     deviation: Tensor  # [N,C,1,1], > 0
 
     @staticmethod
-    def of(x: Tensor) -> Light:
-        """Of images [N,C,H,W]."""
+    def of(x: Tensor) -> ImageStats:
+        """The statistics of images [N,C,H,W]."""
         mean = x.mean(dim=(2, 3), keepdim=True)
         variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
-        return Light(mean, (variance + CONTRAST_EPSILON).sqrt())
+        return ImageStats(mean, (variance + CONTRAST_EPSILON).sqrt())
 
-    def repeat(self, count: int) -> Light:
-        """`count` times each, side by side."""
-        return Light(*(part.repeat_interleave(count, dim=0) for part in self))
+    def repeat(self, count: int) -> ImageStats:
+        """Each image's `count` times, side by side."""
+        return ImageStats(*(part.repeat_interleave(count, dim=0) for part in self))
 
-    def remove(self, x: Tensor) -> Tensor:
-        """Mean 0 and variance 1 in every channel."""
+    def normalize(self, x: Tensor) -> Tensor:
+        """The images [N,C,H,W] with mean 0 and variance 1 in every channel."""
         return (x - self.mean) / self.deviation
 
-    def picture(self, x: Tensor) -> Tensor:
-        """What a decoder is to paint of x, the inverse of `give`; in [0,1]."""
-        return (0.5 + self.remove(x) / CONTRAST_SPAN).clamp(0, 1)
+    def denormalize(self, decoded: Tensor) -> Tensor:
+        """A decoder's output [N,C,H,W], gray at .5, with this mean and deviation; in [0,1]."""
+        return (self.mean + CONTRAST_SPAN * self.deviation * (decoded - 0.5)).clamp(0, 1)
 
-    def power(self) -> Tensor:
-        """By which squared differences are larger in this light than between pictures, [N]."""
+    def decoder_target(self, x: Tensor) -> Tensor:
+        """What a decoder is to make of the images [N,C,H,W]: the inverse of `denormalize`, in [0,1]."""
+        return (0.5 + self.normalize(x) / CONTRAST_SPAN).clamp(0, 1)
+
+    def error_scale(self) -> Tensor:
+        """How many times larger a squared difference is between images than between decoder outputs, [N]."""
         return (CONTRAST_SPAN * self.deviation).square().mean(dim=(1, 2, 3))
 
-    def give(self, picture: Tensor) -> Tensor:
-        """A decoder's picture [N,C,H,W], gray at .5, in this light; in [0,1]."""
-        return (self.mean + CONTRAST_SPAN * self.deviation * (picture - 0.5)).clamp(0, 1)
+    def __getattr__(self, name: str) -> Any:
+        """The methods by their old names, until 0.3."""
+        old = {"remove": "normalize", "give": "denormalize", "picture": "decoder_target", "power": "error_scale"}
+        if name not in old:
+            raise AttributeError(f"ImageStats has no attribute {name!r}")
+        message = f"ImageStats.{name} is now {old[name]}; the old name goes in {GONE_IN}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(self, old[name])
 
 
 class DilatedTrunk(nn.Module):
@@ -147,14 +158,20 @@ class PuVAE(nn.Module):
             for c, p in zip(outs, output_paddings(contract.height), strict=True)
         )
 
-    def light(self, x: Tensor) -> Light | None:
+    def image_stats(self, x: Tensor) -> ImageStats | None:
         """What `decode` needs to know of images [N,C,H,W] besides their codes; None unless `normalized`."""
-        return Light.of(x) if self.normalized else None
+        return ImageStats.of(x) if self.normalized else None
+
+    def light(self, x: Tensor) -> ImageStats | None:
+        """`image_stats` by its old name, until 0.3."""
+        message = f"PuVAE.light is now image_stats; the old name goes in {GONE_IN}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.image_stats(x)
 
     def seen(self, x: Tensor) -> Tensor:
         """Images [N,C,H,W] as the trunk sees them."""
-        light = self.light(x)
-        return x if light is None else light.remove(x)
+        stats = self.image_stats(x)
+        return x if stats is None else stats.normalize(x)
 
     def features(self, x: Tensor) -> Tensor:
         """The class-independent half of the encoder: x [N,C,H,W] in [0,1] -> W1a T(x) + b1, [N, HIDDEN]."""
@@ -172,17 +189,18 @@ class PuVAE(nn.Module):
     def decode_logits(self, z: Tensor, onehot: Tensor) -> Tensor:
         """z [N, LATENT], onehot [N, K] -> the decoder's output before its sigmoid, [N,C,H,W].
 
-        Where contrast is normalised, its sigmoid is a picture of no light yet."""
+        Where contrast is normalized, its sigmoid has yet to be given the image's mean and deviation.
+        """
         x = F.relu(self.decoder_fc(torch.cat([z, onehot], dim=1)))
         x = x.view(-1, WIDTH, DECODER_GRID, DECODER_GRID)
         for deconv in self.deconvs[:-1]:
             x = F.relu(deconv(x))
         return self.deconvs[-1](x).float()  # type: ignore[no-any-return]
 
-    def decode(self, z: Tensor, onehot: Tensor, light: Light | None = None) -> Tensor:
-        """z [N, LATENT], onehot [N, K], `self.light` of the N images -> projections [N,C,H,W] in [0,1]."""
-        picture = torch.sigmoid(self.decode_logits(z, onehot))
-        return picture if light is None else light.give(picture)
+    def decode(self, z: Tensor, onehot: Tensor, stats: ImageStats | None = None) -> Tensor:
+        """z [N, LATENT], onehot [N, K], `image_stats` of the N images -> projections [N,C,H,W] in [0,1]."""
+        decoded = torch.sigmoid(self.decode_logits(z, onehot))
+        return decoded if stats is None else stats.denormalize(decoded)
 
     def project(self, x: Tensor, noise: Tensor | None = None, sigma_eps: float = 0.0) -> tuple[Tensor, Tensor]:
         """The projection of every image on every class.
@@ -209,8 +227,8 @@ class PuVAE(nn.Module):
 
     def decode_all(self, z: Tensor, x: Tensor) -> Tensor:
         """z [N*K, LATENT], in the order of `encode_all`, and their images -> candidates [N,K,C,H,W]."""
-        light = self.light(x)
-        candidates = self.decode(z, self._every_class(x), light and light.repeat(self.classes))
+        stats = self.image_stats(x)
+        candidates = self.decode(z, self._every_class(x), stats and stats.repeat(self.classes))
         return candidates.view(len(x), self.classes, *x.shape[1:])
 
     def _every_class(self, x: Tensor) -> Tensor:
@@ -221,3 +239,6 @@ class PuVAE(nn.Module):
 def gaussian_kl(q: Posterior) -> Tensor:
     """KL(q || N(0,1)) = 1/2 sum(mu^2 + sigma^2 - log sigma^2 - 1), [N] (equation 9 with its slips mended)."""
     return 0.5 * (q.mu**2 + q.sigma**2 - 2 * torch.log(q.sigma) - 1).sum(dim=1)
+
+
+__getattr__ = renamed(__name__, {"Light": "ImageStats"})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from puvae_rt._moved import GONE_IN
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
 from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
 from puvae_rt.runtime import on_demand
@@ -43,11 +45,11 @@ def resolve(
     if target not in (None, *TARGETS):
         raise ContractError(f"target: got {target!r}, expected one of {', '.join(TARGETS)}")
     if is_bundle(source):
-        found = from_bundle(Path(source), target)
+        found = open_bundle(Path(source), target)
     elif target in (None, CPU):
         found = from_shipped(str(source))
     else:
-        found = from_bundle(built_bundle(str(source), target, device), target)
+        found = open_bundle(built_bundle(str(source), target, device), target)
     if classifier is True:
         return found
     return replace(found, classifier=_chosen_classifier(str(source), classifier) if classifier else None)
@@ -92,10 +94,10 @@ def _shipped(name: str) -> ShippedModel:
     return shipped(name)
 
 
-def from_bundle(folder: Path, target: str | None = None, judged: bool = True) -> Source:
+def open_bundle(folder: Path, target: str | None = None, require_quality: bool = True) -> Source:
     """A bundle's engine; BundleError when it is damaged or was built for another target than `target`.
 
-    `judged`: refuse a bundle that did not pass its quality gate.
+    `require_quality`: refuse a bundle that did not pass its quality gate.
     """
     if not (folder / MANIFEST_FILE).is_file():
         raise BundleError(
@@ -112,7 +114,7 @@ def from_bundle(folder: Path, target: str | None = None, judged: bool = True) ->
     if engine not in manifest.files:
         raise BundleError(f"{folder}: the manifest does not list {engine}; rebuild the bundle")
     manifest.verify_files(folder)
-    if judged:
+    if require_quality:
         _check_quality(folder, manifest)
     return Source(
         name=manifest.model,
@@ -144,3 +146,9 @@ def _chosen_classifier(source: str, classifier: str | Path) -> Path:
             "or the name of a shipped one"
         )
     return path
+
+
+def from_bundle(folder: Path, target: str | None = None, judged: bool = True) -> Source:
+    """`open_bundle` by its old name, until 0.3."""
+    warnings.warn(f"from_bundle is now open_bundle; the old name goes in {GONE_IN}", DeprecationWarning, stacklevel=2)
+    return open_bundle(folder, target, require_quality=judged)

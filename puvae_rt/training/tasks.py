@@ -54,13 +54,13 @@ class PuvaeTask:
         features = vae.features(self._input)
         q = vae.head(features, onehot)
         logits = vae.decode_logits(q.sample(), onehot)
-        light = vae.light(x)  # of the clean image: what the decoder is to paint has none
-        picture = x if light is None else light.picture(x)
-        painted = torch.sigmoid(logits)
-        reconstructed = painted if light is None else light.give(painted)
+        stats = vae.image_stats(x)  # of the clean image, not of the corrupted one that the encoder sees
+        target = x if stats is None else stats.decoder_target(x)
+        decoded = torch.sigmoid(logits)
+        reconstructed = decoded if stats is None else stats.denormalize(decoded)
         judged = augment(reconstructed) if r.augmented_source else reconstructed
         terms = {
-            "reconstruction": reconstruction_loss(logits, picture),
+            "reconstruction": reconstruction_loss(logits, target),
             "kl": gaussian_kl(q).mean(),
             "source": F.cross_entropy(self.source(judged), y),
         }
@@ -86,11 +86,11 @@ class PuvaeTask:
         classes = torch.cat([y[:, None], wrong_classes(y, vae.classes, r.negatives)], dim=1)
         onehot = F.one_hot(classes.flatten(), vae.classes).float()  # [N*(1+J), K]
         q = vae.head(features.repeat_interleave(classes.shape[1], dim=0), onehot)
-        light = vae.light(self._input)
-        decoded = vae.decode(q.mu, onehot, light and light.repeat(classes.shape[1]))
+        stats = vae.image_stats(self._input)
+        decoded = vae.decode(q.mu, onehot, stats and stats.repeat(classes.shape[1]))
         candidates = decoded.view(*classes.shape, *self._input.shape[1:])
         sse = dead_zone_sse(self._input[:, None], candidates, r.ranking_tau)
-        return sse if light is None else sse / light.power()[:, None]
+        return sse if stats is None else sse / stats.error_scale()[:, None]
 
     def _corrupt(self, x: Tensor, fresh: bool) -> Tensor:
         """Random noise; with `self_attack`, half of the batch carries the own attack instead."""

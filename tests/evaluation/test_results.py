@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from puvae_rt.errors import ResultsError
-from puvae_rt.evaluation.results import DEFENSE_FILE, accuracy_fields, keep, provenance, read_rows, wilson
+from puvae_rt.evaluation.results import DEFENSE_FILE, accuracy_fields, measure_once, provenance, read_rows, wilson
 
 ROW = {
     "dataset": "mnist",
@@ -86,32 +86,32 @@ def measured() -> dict[str, object]:
 
 def test_a_measured_row_is_kept_and_not_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "results" / DEFENSE_FILE
-    row, stored = keep(path, WANTED, IDENTITY, measured)
+    row, stored = measure_once(path, WANTED, IDENTITY, measured)
     assert not stored and row["accuracy"] == 0.9 and row["evidence"] == "measured"
-    again, stored = keep(path, WANTED, IDENTITY, lambda: pytest.fail("measured again"))
+    again, stored = measure_once(path, WANTED, IDENTITY, lambda: pytest.fail("measured again"))
     assert stored and again["ci_low"] == row["ci_low"]
 
 
 @pytest.mark.parametrize("change", [{"n": 10}, {"seed": 1}, {"settings": {"steps": (2, 2)}}], ids=str)
 def test_another_measurement_of_the_same_cell_takes_its_place(change: dict[str, object], tmp_path: Path) -> None:
     path = tmp_path / DEFENSE_FILE
-    keep(path, WANTED, IDENTITY, measured)
-    keep(path, WANTED | {"attack": "ifgsm"}, IDENTITY, measured)
-    _, stored = keep(path, WANTED | change, IDENTITY, measured)
+    measure_once(path, WANTED, IDENTITY, measured)
+    measure_once(path, WANTED | {"attack": "ifgsm"}, IDENTITY, measured)
+    _, stored = measure_once(path, WANTED | change, IDENTITY, measured)
     assert not stored
     assert [row["attack"] for row in read_rows(path)] == ["ifgsm", "fgsm"]
 
 
 def test_a_failing_measurement_leaves_the_file_alone(tmp_path: Path) -> None:
     path = tmp_path / DEFENSE_FILE
-    keep(path, WANTED, IDENTITY, measured)
+    measure_once(path, WANTED, IDENTITY, measured)
     before = path.read_bytes()
 
     def killed() -> dict[str, object]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        keep(path, WANTED | {"attack": "cw", "epsilon": None}, IDENTITY, killed)
+        measure_once(path, WANTED | {"attack": "cw", "epsilon": None}, IDENTITY, killed)
     assert path.read_bytes() == before
 
 
