@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.play.defense import Attack, Defense, Outcome
+from demos.play.defense import Attack, Defense, Outcome, as_frame
 from demos.play.synthetic import Samples
-from puvae_rt import Purifier
+from puvae_rt import Purifier, Result
 from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.errors import ContractError
 from tests import tolerances
@@ -78,6 +78,44 @@ class Recorder:
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.labels.add(int(labels[0]))
         return self.gradient(images, labels)
+
+
+def test_the_purifier_is_used_as_a_product_uses_it(purifier: Purifier, means_bundle: Path, samples: Samples) -> None:
+    """It gets frames of 8 bits with a region, and what is shown is what it got."""
+
+    class Watched(Purifier):
+        def __init__(self) -> None:
+            self.__dict__.update(purifier.__dict__)
+
+        def __call__(self, frame: np.ndarray, roi: tuple[int, int, int, int] | None = None) -> Result:
+            frames.append((frame, roi))
+            return super().__call__(frame, roi)
+
+        def purify(self, images: object, noise: object = None) -> None:
+            raise AssertionError("a product purifies frames")
+
+    for attack in (None, Attack("ifgsm", means_bundle / CLASSIFIER_FILE)):
+        frames: list[tuple[np.ndarray, object]] = []
+        defense = Defense(Watched(), attack)
+        (outcome,) = outcomes(defense, samples, 1)
+        frame, roi = frames[-1]
+        assert frame.dtype == np.uint8 and frame.shape == (28, 28) and roi == (0, 0, 28, 28)
+        seen = outcome.attacked or outcome.clean
+        np.testing.assert_array_equal(seen.image[0], frame.astype(np.float32) / 255)
+        assert list(outcome.timings_ms) == ["attack", "purify", "classify"]
+
+
+def test_frames_of_8_bits_stay_within_the_change() -> None:
+    random = np.random.default_rng(0)
+    clean = random.integers(0, 256, (28, 28), np.uint8)
+    image = clean[None].astype(np.float32) / 255
+    np.testing.assert_array_equal(as_frame(image), clean)
+    for epsilon in (0.3, 0.1, 1 / 255):
+        changed = np.clip(image + epsilon * random.choice([-1, 1], image.shape), 0, 1).astype(np.float32)
+        frame = as_frame(changed, around=clean)
+        change = np.abs(frame.astype(int) - clean)
+        assert change.max() <= 255 * epsilon + tolerances.TOY_GRAPH
+        assert np.abs(change - 255 * np.abs(changed - image)[0]).max() < 1
 
 
 def test_degraded(tmp_path: Path) -> None:
