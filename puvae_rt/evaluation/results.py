@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import puvae_rt
 from puvae_rt._moved import renamed
 from puvae_rt.errors import ResultsError
+from puvae_rt.files import locked, write_json
 from puvae_rt.runtime.machine import available_cpus, cpu_model
 from puvae_rt.schema import Count, Name, NonNegative, Positive, Share, Text, decode, read_json
+from puvae_rt.version import __version__
 
 Row = dict[str, Any]
 
@@ -24,6 +27,8 @@ TIMING_FILE, BUDGET_FILE = "timing.json", "budget.json"
 MEASURED = "measured"
 MAX_BYTES = 64 << 20
 CONFIDENCE_Z = 1.959964  # two-sided 95%
+_PACKAGE = Path(__file__).parents[1]
+_CODE = (":(top)", ":(top,exclude)results", ":(top,exclude)docs", ":(top,exclude)*.md")  # what a number can depend on
 _REMEDY = "measure it again with `python -m puvae_rt.evaluate`, or move the file away"
 
 
@@ -99,14 +104,13 @@ def read_rows(path: Path) -> list[Row]:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({"results": list(rows)}, indent=1) + "\n", "utf-8")
-    part.replace(path)
+    write_json(path, {"results": list(rows)})
 
 
 def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callable[[], Row]) -> tuple[Row, bool]:
     """The stored row with all of `settings`, or else a new one, measured and stored; and whether it was stored before.
+
+    Several processes may measure into one file at once.
 
     Args:
         path: a results file, by whose name its rows are checked.
@@ -116,15 +120,18 @@ def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callabl
         measure: gives the measured fields; called only when there is no such row.
     Raises:
         ResultsError: the file is damaged.
+        FileError: it cannot be written, or another process keeps it locked.
     """
     wanted = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
     for row in read_rows(path):
         if all(row.get(name) == value for name, value in wanted.items()):
             return row, True
-    measured = wanted | measure() | provenance()
-    rows = read_rows(path)  # again: another run may have written meanwhile
-    kept = [row for row in rows if any(row.get(name) != measured[name] for name in key)]
-    write_rows(path, [*kept, measured])
+    where = provenance()  # the code as it is now, not as somebody changes it during the measurement
+    measured = wanted | measure() | where
+    with locked(path):
+        rows = read_rows(path)  # again: another run may have written meanwhile
+        kept = [row for row in rows if any(row.get(name) != measured[name] for name in key)]
+        write_rows(path, [*kept, measured])
     return measured, False
 
 
@@ -143,18 +150,30 @@ def accuracy_fields(hits: int, n: int) -> Row:
 
 def provenance() -> Row:
     """Where a number was measured, and with which code."""
-    return {"machine": f"{cpu_model()}, {available_cpus()} CPUs", "commit": _commit(), "evidence": MEASURED}
+    return {"machine": f"{cpu_model()}, {available_cpus()} CPUs", "commit": commit(_PACKAGE), "evidence": MEASURED}
 
 
-def _commit() -> str:
-    """The commit of this checkout, "+" behind it when files were changed; the version of an installed package."""
-    folder = Path(puvae_rt.__file__).parent
-    git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
+@functools.cache
+def commit(package: Path) -> str:
+    """The commit of the checkout that tracks the package, "+" behind it when its code was changed since.
+
+    It is asked for once. An installed package has its version instead, also inside another project's repository.
+    """
     try:
-        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        head = _git(package, "rev-parse", "--short", "HEAD")
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
     except (OSError, subprocess.SubprocessError):
-        found = ""
-    return found or f"v{puvae_rt.__version__}"
+        return f"v{__version__}"
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says of the repository round `folder`, whatever repository the environment names."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
+    return done.stdout.strip()
 
 
 __getattr__ = renamed(__name__, {"keep": "measure_once"})

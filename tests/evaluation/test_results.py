@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from puvae_rt.errors import ResultsError
-from puvae_rt.evaluation.results import DEFENSE_FILE, accuracy_fields, measure_once, provenance, read_rows, wilson
+from puvae_rt.evaluation.results import (
+    DEFENSE_FILE,
+    accuracy_fields,
+    commit,
+    measure_once,
+    provenance,
+    read_rows,
+    wilson,
+)
+from puvae_rt.version import __version__
 
 ROW = {
     "dataset": "mnist",
@@ -118,3 +129,67 @@ def test_a_failing_measurement_leaves_the_file_alone(tmp_path: Path) -> None:
 def test_provenance_names_the_code_and_the_machine() -> None:
     found = provenance()
     assert found["evidence"] == "measured" and found["commit"] and "CPUs" in found["machine"]
+
+
+KEEP = """
+import sys
+from pathlib import Path
+from puvae_rt.evaluation.results import accuracy_fields, measure_once
+path, classifier = Path(sys.argv[1]), sys.argv[2]
+identity = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
+for number in range(40):
+    cell = dict(zip(identity, ("d", classifier, f"a{number}", False, 0.1, "none")))
+    measure_once(path, cell | {"seed": 0}, identity, lambda: accuracy_fields(1, 2) | {"seconds": 1.0})
+"""
+
+
+def test_two_evaluations_at_once_lose_no_row(tmp_path: Path) -> None:
+    path = tmp_path / DEFENSE_FILE
+    processes = [subprocess.Popen([sys.executable, "-c", KEEP, str(path), name]) for name in "AB"]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    rows = read_rows(path)
+    assert len(rows) == 80
+    assert {(row["classifier"], row["attack"]) for row in rows} == {(c, f"a{i}") for c in "AB" for i in range(40)}
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [f".{DEFENSE_FILE}.lock", DEFENSE_FILE]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    name = ("-c", "user.name=n", "-c", "user.email=n@example.org")
+    done = subprocess.run(["git", "-C", str(folder), *name, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with a tracked package, results and a README."""
+    for file in ("package/__init__.py", "package/code.py", "results/defense.json", "README.md"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    return tmp_path
+
+
+def test_code_that_was_changed_is_marked_and_results_are_not_code(checkout: Path) -> None:
+    head = git(checkout, "rev-parse", "--short", "HEAD")
+    for file in ("results/defense.json", "README.md", "notes.txt"):
+        (checkout / file).write_text("2")
+    assert commit(checkout / "package") == head
+    commit.cache_clear()
+    (checkout / "package" / "code.py").write_text("2")
+    assert commit(checkout / "package") == head + "+"
+    (checkout / "package" / "code.py").write_text("1")
+    assert commit(checkout / "package") == head + "+"  # it was asked for once
+
+
+def test_a_package_installed_inside_a_repository_has_its_version(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = checkout / ".venv" / "site-packages" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    assert commit(package) == f"v{__version__}"
+    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))  # as in a hook of that repository
+    commit.cache_clear()
+    assert commit(package) == f"v{__version__}"
