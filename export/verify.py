@@ -6,7 +6,6 @@ Exits with 0 when every limit holds, 1 when one is broken, 2 when the comparison
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.device import LAYERS
 from puvae_rt.errors import ContractError, DataError
-from puvae_rt.files import refuse_overwrite
+from puvae_rt.files import refuse_overwrite, write_json
 from puvae_rt.graph.description import Description
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
 from puvae_rt.runtime.bundle import CPU
@@ -165,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> dict[str, Any]:
         reports.append(run(args))
         if args.report:
-            args.report.parent.mkdir(parents=True, exist_ok=True)
-            args.report.write_text(json.dumps(reports[0], indent=1) + "\n")
+            write_json(args.report, reports[0])
         return reports[0]
 
     code = run_command(work, show, args.json)

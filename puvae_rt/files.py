@@ -175,8 +175,16 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write strict JSON, as `write_text`; ValueError for NaN and infinity, which JSON has not."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write strict JSON, as `write_text`.
+
+    Raises:
+        FileError: it cannot be written, or `value` holds NaN or infinity, which JSON has not.
+    """
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise file_error(path, f"cannot be written as JSON ({error}), expected finite numbers", errno.EINVAL) from error
+    write_text(path, text + "\n")
 
 
 def refuse_overwrite(

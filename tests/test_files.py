@@ -213,7 +213,7 @@ def test_json_is_strict(tmp_path: Path) -> None:
     files.write_json(tmp_path / "file", {"a": [1, "ä\ud800"]})
     assert json.loads((tmp_path / "file").read_bytes()) == {"a": [1, "ä\ud800"]}
     for number in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="JSON"):
+        with pytest.raises(FileError, match="cannot be written as JSON"):
             files.write_json(tmp_path / "file", number)
     assert json.loads((tmp_path / "file").read_bytes())["a"][0] == 1
 

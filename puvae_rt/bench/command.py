@@ -18,7 +18,7 @@ from puvae_rt.bench.gpus import GPUS
 from puvae_rt.bench.measure import LEAST_RUNS, SLICES, WARM_UP_SECONDS, measure
 from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import PuvaeError
-from puvae_rt.files import refuse_overwrite
+from puvae_rt.files import refuse_overwrite, write_json
 from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.manifest import Manifest
 
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(results.table(bench.results))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(bench.to_json(settings(args.seconds)), "utf-8")
+        write_json(args.json, bench.document(settings(args.seconds)))
     if then is None:
         return 0
     changes = compare.compare(bench, then, args.relative_to)
@@ -70,8 +69,7 @@ def run_model(args: argparse.Namespace) -> int:
     modelled = gpu_model.model(manifests, args.model_gpu.split(","), args.batch)
     print(gpu_model.table(modelled))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(gpu_model.to_json(modelled), "utf-8")
+        write_json(args.json, gpu_model.document(modelled))
         gpu_model.save_picture(modelled, args.json.with_suffix(".png"))
     return 0
 

@@ -7,7 +7,6 @@ result is a model's: it ranks engines and shows what bounds them. It is no measu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,9 +170,10 @@ def _copies(manifest: Manifest, batch: int) -> float:
     return 2 * COPY_US * 1e-6 + moved / LINK
 
 
-def to_json(results: Sequence[Modelled]) -> str:
+def document(results: Sequence[Modelled]) -> dict[str, Any]:
+    """What is written as JSON: the results with their evidence and assumptions."""
     used = sorted({result.gpu for result in results})
-    document: dict[str, Any] = {
+    return {
         "evidence": EVIDENCE,
         "assumptions": {
             "bandwidth_share": BANDWIDTH_SHARE,
@@ -188,7 +188,6 @@ def to_json(results: Sequence[Modelled]) -> str:
         "gpus": {key: asdict(GPUS[key]) for key in used},
         "results": [asdict(result) for result in results],
     }
-    return json.dumps(document, indent=1) + "\n"
 
 
 def table(results: Sequence[Modelled]) -> str:

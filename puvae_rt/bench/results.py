@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime import machine
@@ -43,9 +43,10 @@ class Bench:
     threads: int
     results: tuple[Result, ...]
 
-    def to_json(self, settings: Mapping[str, float | int]) -> str:
-        document = {"machine": self.machine, "threads": self.threads, "settings": settings}
-        return json.dumps({**document, "results": [asdict(result) for result in self.results]}, indent=1) + "\n"
+    def document(self, settings: Mapping[str, float | int]) -> dict[str, Any]:
+        """What is written as JSON, and `read_bench` reads."""
+        results = [asdict(result) for result in self.results]
+        return {"machine": dict(self.machine), "threads": self.threads, "settings": dict(settings), "results": results}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from puvae_rt.attacks.white_box import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm
 from puvae_rt.data import Split
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
+from puvae_rt.files import atomic_file
 
 CHUNK = 100  # images attacked together
 FOLDER = "attacked"
@@ -87,7 +88,5 @@ def _read(path: Path, like: Tensor) -> Tensor:
 
 
 def _write(path: Path, images: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part.npz")
-    np.savez(part, images=images.numpy())
-    part.replace(path)
+    with atomic_file(path) as part:
+        np.savez(part, images=images.numpy())

@@ -23,6 +23,7 @@ from puvae_rt.evaluation.cells import (
     epsilon_of,
 )
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, TIMING_FILE, Row, read_rows
+from puvae_rt.files import write_text
 
 NOT_RUN = "not run"
 BUDGETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # seconds for the whole mini-batch
@@ -65,9 +66,8 @@ def write_tables(results: Path) -> list[Path]:
     texts["table5.md"] = time_table(read_rows(results / TIMING_FILE))
     texts["table6.md"] = budget_table(read_rows(results / BUDGET_FILE))
     texts["adaptive.md"] = adaptive_table(read_rows(results / ADAPTIVE_FILE))
-    results.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
-        (results / file).write_text(text, "utf-8")
+        write_text(results / file, text)
     return [results / file for file in texts]
 
 

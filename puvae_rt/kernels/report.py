@@ -6,7 +6,6 @@ Needs nvcc and no GPU: the numbers' evidence is "compiled".
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -21,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from puvae_rt.cli.command import run_command
-from puvae_rt.errors import BuildError, ContractError, DataError, TargetUnavailableError
-from puvae_rt.files import refuse_overwrite
+from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
+from puvae_rt.files import refuse_overwrite, write_json, write_text
 from puvae_rt.kernels.binary import ARCHITECTURES, SOURCE, source_digest
 from puvae_rt.kernels.launch import ENTRIES, Launch, preprocess, select_projection
 from puvae_rt.kernels.occupancy import occupancy
@@ -195,8 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             refuse_overwrite({"--json": args.json, "the table of --json": args.json.with_suffix(".md")}, {})
         result = report(_architectures(args.architectures))
         if args.json:
-            _write(args.json, json.dumps(result, indent=1) + "\n")
-            _write(args.json.with_suffix(".md"), table(result))
+            write_json(args.json, result)
+            write_text(args.json.with_suffix(".md"), table(result))
         return result
 
     return run_command(work, table, as_json=False)
@@ -206,14 +205,6 @@ def _architectures(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise ContractError(f"--architectures {text!r}: expected numbers with commas between, as 75,87")
     return tuple(int(part) for part in text.split(","))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); give --json another path") from error
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ takes part in the choice. Finished trials are kept; a killed search goes on behi
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
+from puvae_rt.files import atomic_file, write_json, write_text
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.pictures import panels, save_figure
@@ -136,13 +136,9 @@ def read_finished(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def write(path: Path, rows: list[dict[str, Any]], pictures: dict[str, Any]) -> None:
     """Pictures first: a row is only ever there with its picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.stem + ".part.npz")
-    np.savez_compressed(part, **pictures)
-    part.replace(path.with_suffix(".npz"))
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"split": "validation", "evidence": "measured", "results": rows}, indent=1) + "\n")
-    part.replace(path)
+    with atomic_file(path.with_suffix(".npz")) as part:
+        np.savez_compressed(part, **pictures)
+    write_json(path, {"split": "validation", "evidence": "measured", "results": rows})
 
 
 def draw(path: Path, originals: Tensor) -> None:
@@ -157,7 +153,7 @@ def draw(path: Path, originals: Tensor) -> None:
         panel.set_xticks([])
         panel.set_yticks([])
     save_figure(figure, path.with_suffix(".png"), dpi=110)
-    path.with_suffix(".md").write_text(table(rows) + "\n")
+    write_text(path.with_suffix(".md"), table(rows) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:

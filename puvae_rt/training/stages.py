@@ -15,7 +15,7 @@ from tqdm import tqdm
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
 from puvae_rt.errors import CheckpointError, ContractError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import sha256_of, write_json
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks
@@ -198,7 +198,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
     }
     summary = {"dataset": dataset.name, "split": "validation", "results": results}
-    (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(folder / SUMMARY_FILE, summary)
     return summary
 
 

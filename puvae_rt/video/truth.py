@@ -12,6 +12,7 @@ import msgspec
 
 from puvae_rt.contract import MAX_CLASSES
 from puvae_rt.errors import VideoError
+from puvae_rt.files import write_text
 from puvae_rt.schema import decode, integer, read_json
 from puvae_rt.video.capture import MAX_SIDE
 from puvae_rt.video.frames import Truth
@@ -50,7 +51,7 @@ def truth_path(video: Path) -> Path:
 def write_truth(path: Path, frames: Sequence[Truth]) -> None:
     """One line per frame: {"label": 3, "box": [x, y, width, height]}, both null where nothing is."""
     lines = ",\n".join(json.dumps({"label": frame.label, "box": frame.box}) for frame in frames)
-    path.write_text(f'{{"{KEY}": [\n{lines}\n]}}\n', "utf-8")
+    write_text(path, f'{{"{KEY}": [\n{lines}\n]}}\n')
 
 
 def read_truth(path: Path) -> list[Truth] | None:

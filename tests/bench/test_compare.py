@@ -10,6 +10,7 @@ from puvae_rt.bench.compare import TOLERANCE, compare, table
 from puvae_rt.bench.results import Bench, Result, read_bench, this_machine
 from puvae_rt.bench.results import table as results_table
 from puvae_rt.errors import BenchmarkError
+from puvae_rt.files import write_json
 
 RESULT = Result(
     name="a", target="cpu", precision="fp32", passes=("hoist",), batch=1, p50_ms=2.0, p90_ms=3.0, p99_ms=4.0,
@@ -76,12 +77,12 @@ def test_nothing_in_common() -> None:
 
 def test_json_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    path.write_text(BENCH.to_json({"seconds": 5}))
+    write_json(path, BENCH.document({"seconds": 5}))
     assert read_bench(path) == BENCH
 
 
 def damaged() -> dict[str, str]:
-    document = json.loads(BENCH.to_json({}))
+    document = BENCH.document({})
     first = document["results"][0]
 
     def with_result(**changes: object) -> str:
