@@ -17,6 +17,8 @@ import pooch
 from numpy.typing import NDArray
 
 from puvae_rt.errors import DataError
+from puvae_rt.files import atomic_file
+from puvae_rt.user_cache import VARIABLE, cache_folder
 
 Arrays = dict[str, NDArray[Any]]
 TIMEOUT_SECONDS = 60
@@ -45,9 +47,14 @@ def download(name: str) -> Path:
     """Path of the dataset as .npz in the user's cache; fetched and converted the first time.
 
     Raises:
-        DataError: no network, or a file whose checksum differs from the published one.
+        DataError: no network, no cache, or a file whose checksum differs from the published one.
     """
-    cache = Path(pooch.os_cache("puvae_rt")) / "data"
+    cache = cache_folder("data")
+    if cache is None:
+        raise DataError(
+            f"{name}: no place to keep the download; set {VARIABLE} to a writable folder, or give the images with "
+            "--data PATH"
+        )
     target = cache / f"{name}.npz"
     if target.is_file():
         return target
@@ -62,9 +69,8 @@ def download(name: str) -> Path:
         ]
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         raise DataError(f"{name}: download failed ({error}); try again, or give the images with --data PATH") from error
-    part = target.with_suffix(".part.npz")
-    np.savez_compressed(part, allow_pickle=False, **source.convert(files))
-    part.replace(target)
+    with atomic_file(target) as part:
+        np.savez_compressed(part, allow_pickle=False, **source.convert(files))
     return target
 
 
