@@ -131,7 +131,7 @@ def _noise(pipeline: GpuPipeline, count: int) -> Floats | None:
 
 
 def _equal(a: Purified, b: Purified) -> bool:
-    pairs = ((a.images, b.images), (a.labels, b.labels), (a.rmse, b.rmse), (a.score, b.score))
+    pairs = ((a.images, b.images), (a.projected, b.projected), (a.rmse, b.rmse), (a.score, b.score))
     return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in pairs)
 
 

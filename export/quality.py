@@ -76,20 +76,19 @@ def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label |
         runner(images[i : i + BATCH], None if noise is None else noise[i : i + BATCH])
         for i in range(0, len(images), BATCH)
     ]
-    columns = ("images", "labels", "rmse", "score")
-    purified = Purified(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+    purified = Purified.join(parts)
     return Outcome(purified, None if classifier is None else classifier(purified.images))
 
 
 def _accuracies(outcome: Outcome, labels: Ints) -> Iterator[tuple[str, float]]:
-    yield ACCURACY, float((outcome.purified.labels == labels).mean())
+    yield ACCURACY, float((outcome.purified.projected == labels).mean())
     if outcome.classified is not None:
         yield CLASSIFIED, float((outcome.classified == labels).mean())
 
 
 def _differences(want: Purified, have: Purified) -> Iterator[tuple[str, float]]:
     """Agreement of the choice; error of the purified pixels and of every distance. NaN counts as infinitely wrong."""
-    same = want.labels == have.labels
+    same = want.projected == have.projected
     yield AGREEMENT, float(same.mean())
     errors = want.images[same].astype(np.float64) - have.images[same]
     squares = float(np.square(errors).mean()) if same.any() else np.inf

@@ -55,7 +55,6 @@ def _emulated(engine: Path, manifest: Manifest) -> Runner:
             chunk(images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
             for i in range(0, len(images), CHUNK)
         ]
-        columns = ("images", "labels", "rmse", "score")
-        return Purified(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+        return Purified.join(parts)
 
     return run

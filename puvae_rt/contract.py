@@ -20,6 +20,8 @@ ENGINE_PLAN_FILE = "engine.plan"
 CLASSIFIER_FILE = "classifier.onnx"
 SCHEMA = 1
 
+NO_LABEL = -1  # of an image to which no class had a finite distance
+
 CHANNELS = (1, 3)
 MAX_CLASSES = 1000
 MAX_BATCH = 1024  # images per call that an engine is built for

@@ -51,9 +51,9 @@ class Outcome:
     def labels(self) -> Ints:
         """[N]: the classifier's, or the projection's class without one; -1 where no class had a finite distance."""
         if self.logits is None:
-            return self.purified.labels
+            return self.purified.projected
         chosen = np.asarray(self.logits.argmax(axis=1), np.int64)
-        return np.where(self.purified.labels == NO_LABEL, NO_LABEL, chosen)
+        return np.where(self.purified.projected == NO_LABEL, NO_LABEL, chosen)
 
 
 class GpuPipeline:

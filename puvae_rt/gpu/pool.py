@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from puvae_rt.errors import ClosedError
 from puvae_rt.gpu.pipeline import GpuPipeline, Outcome
 from puvae_rt.runtime.preprocess import Bytes, Roi
@@ -35,10 +33,7 @@ class GpuEngine:
                 pipeline.run(images[i : i + step], None if noise is None else noise[i : i + step]).purified
                 for i in range(0, len(images), step)
             ]
-        if len(parts) == 1:
-            return parts[0]
-        columns = ("images", "labels", "rmse", "score")
-        return Purified(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+        return Purified.join(parts)
 
     def run_frame(self, frame: Bytes, roi: Roi) -> Outcome:
         """One region of a checked frame, BGR or gray, cut out and resized on the device."""

@@ -13,6 +13,7 @@ from puvae_rt.contract import (
     CANDIDATES,
     IMAGE,
     LABEL,
+    NO_LABEL,
     PURIFIED,
     RMSE,
     SCORE,
@@ -21,7 +22,6 @@ from puvae_rt.contract import (
 )
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 
-NO_LABEL = -1
 _LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from puvae_rt._moved import GONE_IN
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
-from puvae_rt.errors import BundleError, ContractError, QualityError, UnknownModelError
+from puvae_rt.errors import BundleError, QualityError, UnknownModelError
 from puvae_rt.runtime import on_demand
+from puvae_rt.runtime.arguments import checked_classifier, checked_device, checked_source, checked_target
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
 
@@ -42,8 +43,8 @@ def resolve(
     source: str | Path, target: str | None, classifier: bool | str | Path, device: str | Device | None = None
 ) -> Source:
     """What `Purifier.load` was asked for, as verified files; `device` is opened before an engine is built."""
-    if target not in (None, *TARGETS):
-        raise ContractError(f"target: got {target!r}, expected one of {', '.join(TARGETS)}")
+    source, classifier = checked_source(source), checked_classifier(classifier)
+    target, device = checked_target(target, TARGETS), checked_device(device)
     if is_bundle(source):
         found = open_bundle(Path(source), target)
     elif target in (None, CPU):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,11 +47,9 @@ class OrtEngine:
             self._run_chunk(images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
             for i in range(0, len(images), CHUNK)
         ]
-        if len(parts) == 1:
-            return Purified(*parts[0])
-        return Purified(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return Purified.join(parts)
 
-    def _run_chunk(self, images: Floats, noise: Floats | None) -> list[Any]:
+    def _run_chunk(self, images: Floats, noise: Floats | None) -> Purified:
         feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}
         outputs = self._session.run(_OUTPUTS, feed)
         n = len(images)
@@ -63,7 +60,7 @@ class OrtEngine:
                     "rebuild the bundle"
                 )
         self._check_choices(outputs[1].tolist(), outputs[2])
-        return outputs
+        return Purified(*outputs)
 
     def _check_choices(self, labels: Sequence[int], rmse: Floats) -> None:
         """Every label is a class at a finite distance, or says that there is none."""

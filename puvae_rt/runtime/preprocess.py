@@ -61,6 +61,22 @@ def as_input(frame: Any, roi: Roi | None, contract: ImageContract) -> Floats:
     return _unit(chw[None])
 
 
+def as_noise(noise: Any, shape: tuple[int, ...]) -> Floats:
+    """A user's noise, contiguous; InputError unless it is finite float32 of `shape`."""
+    try:
+        array = np.ascontiguousarray(noise)
+    except Exception as error:  # whatever the object's own conversion raises
+        raise InputError(
+            f"noise: got {type(noise).__name__} that is no array ({error}), expected float32 {shape}"
+        ) from error
+    if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise InputError(
+            f"noise: got {array.dtype} {array.shape}, expected finite float32 {shape}; "
+            "draw it with Generator.standard_normal(shape, dtype=np.float32), or leave it out"
+        )
+    return array
+
+
 def checked_frame(frame: Any, roi: Roi | None) -> tuple[Bytes, Roi]:
     """What `as_input` accepts, uncut: the frame, and its region; the whole of it without one."""
     pixels = _frame(frame)
@@ -81,7 +97,7 @@ def _unit(pixels: npt.NDArray[Any]) -> Floats:
 def _array(images: Any) -> npt.NDArray[Any]:
     try:
         array = np.asarray(images)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever the object's own conversion raises
         raise InputError(
             f"images: got {type(images).__name__} that is no array ({error}); give a float32 or uint8 array"
         ) from error
@@ -146,8 +162,8 @@ def _cut(frame: Bytes, roi: Roi) -> Bytes:
 def _checked(roi: Any, width: int, height: int) -> Roi:
     try:
         x, y, w, h = roi
-        whole = all(isinstance(v, int | np.integer) for v in (x, y, w, h))
-    except (TypeError, ValueError):
+        whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in (x, y, w, h))
+    except Exception:  # nothing that gives four values
         whole = False
     if not whole:
         raise InputError(f"roi: got {roi!r}, expected four integers (x, y, width, height); round them")

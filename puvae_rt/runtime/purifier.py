@@ -6,18 +6,20 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.errors import ClosedError, InputError
+from puvae_rt.errors import ClosedError, ContractError, InputError
 from puvae_rt.models.spec import LATENT
+from puvae_rt.runtime import fork
+from puvae_rt.runtime.arguments import checked_seed
 from puvae_rt.runtime.bundle import Source, resolve
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
 from puvae_rt.runtime.machine import thread_count
-from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, checked_frame
+from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, as_noise, checked_frame
 from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 class Purifier:
     """Projects images on the manifold of each class and keeps the closest projection.
 
-    One purifier may be used from several threads at once; `close()` waits for nobody, calls under way finish.
+    One purifier may be used from several threads at once; `close()` waits for nobody, calls under way finish. It cannot
+    be pickled: load one in each worker process. In a worker that was forked after the load it works too (on the CPU),
+    and opens the model anew at its first call there.
 
     Attributes:
         name, classes, contract: the model's name, class names, and image shape.
@@ -45,7 +49,10 @@ class Purifier:
     ) -> None:
         self.name, self.contract, self.classes, self.classifier = name, contract, classes, classifier
         self._engine: Engine | None = engine
-        self._random, self._random_lock = np.random.default_rng(seed), threading.Lock()
+        self._takes_frames = isinstance(engine, FrameEngine) and not engine.takes_noise
+        self._seed = checked_seed(seed)
+        self._random, self._random_lock = np.random.default_rng(self._seed), threading.Lock()
+        fork.register(self)
 
     @classmethod
     def load(
@@ -60,31 +67,41 @@ class Purifier:
         """A purifier of a shipped model or a bundle; the engine is built and cached on first use.
 
         Args:
-            source: a shipped model's name, or the folder of a bundle written by `python -m export.build`.
+            source: a shipped model's name, or the folder of a bundle written by `puvae build`.
             target: "cpu", "rtx" or "tensorrt"; None is the bundle's own, and "cpu" for a shipped model.
             threads: of the CPU engine; None is every processor available to this process.
             classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
-                name ("classifier_b") or an .onnx file with input `image` and output `logits`.
-            seed: of the noise of an engine that samples (sigma > 0); None is unpredictable.
+                name ("classifier_b") or an .onnx file with input `image` [N,C,H,W] float32 in [0,1] and output
+                `logits` [N,K]; its weights may lie in other files of the same folder.
+            seed: of the noise of an engine that samples (sigma > 0), from 0 up; None is unpredictable.
             device: of a GPU target: "cuda" or "pycuda", with the GPU's number as in "cuda:1"; None is the first GPU.
                 "emulated" runs the GPU's pipeline on the CPU, to try it without one.
         Raises:
-            UnknownModelError, BundleError, QualityError, ContractError, TargetUnavailableError, DeviceError
+            UnknownModelError: no shipped model is called so.
+            BundleError: a bundle or a classifier is damaged, or made for other images or classes.
+            QualityError: the bundle did not pass its quality gate.
+            ContractError: an argument of the wrong type or out of its range.
+            TargetUnavailableError, DeviceError, BuildError: a GPU target that this machine cannot run or build.
         """
-        count = thread_count(threads)
+        count, seed = thread_count(threads), checked_seed(seed)
         found = resolve(source, target, classifier, device)
         engine = open_engine(found, count, device)
-        return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
+        try:
+            return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
+        except BaseException:
+            engine.close()
+            raise
 
     def purify(self, images: Any, noise: Any = None) -> Purified:
         """The projection of every image that is closest to it.
 
         Args:
-            images: float32 in [0,1] or uint8 in 0..255; [N,C,H,W], [N,H,W,C], or [N,H,W] for one channel.
+            images: float32 in [0,1] or uint8 in 0..255; [N,C,H,W], [N,H,W,C], or [N,H,W] for one channel; RGB.
             noise: float32 [N,K,32], standard normal, for an engine that samples; drawn from the purifier's own
                 generator when absent.
         Raises:
             InputError: another shape, dtype or range, NaN, or an empty batch.
+            EngineError: the engine failed, or gave something that is no answer.
             ClosedError: after `close()`.
         """
         engine = self._open_engine()
@@ -98,11 +115,12 @@ class Purifier:
             frame: uint8 BGR [H,W,3] or gray [H,W].
             roi: (x, y, width, height) in pixels; may stick out of the frame (its border is repeated).
         Raises:
-            InputError, ClosedError
+            InputError: a frame of another type or shape, or a region that does not touch it.
+            EngineError, ClosedError: as in `purify`.
         """
         engine, clock = self._open_engine(), Stopwatch()
-        if isinstance(engine, FrameEngine) and not engine.takes_noise:
-            return self._frame_on_device(engine, frame, roi, clock)
+        if self._takes_frames:
+            return self._frame_on_device(cast(FrameEngine, engine), frame, roi, clock)
         image = as_input(frame, roi, self.contract)  # [1,C,H,W]
         clock.lap("preprocess")
         purified = engine.run(image, self._noise(engine, 1))
@@ -117,10 +135,9 @@ class Purifier:
         clock.lap("preprocess")
         outcome = engine.run_frame(pixels, region)
         clock.lap("purify")
-        purified = outcome.purified
-        label = int(outcome.labels[0]) if engine.classifies else self._label(purified)
+        label = int(outcome.labels[0]) if engine.classifies else self._label(outcome.purified)
         clock.lap("classify")
-        return _result(purified, label, clock)
+        return _result(outcome.purified, label, clock)
 
     def close(self) -> None:
         """Frees the engine; every later call raises ClosedError. Closing twice is allowed."""
@@ -136,14 +153,28 @@ class Purifier:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise ContractError(
+            f"purifier {self.name!r} cannot be pickled or copied, expected one loaded in the process that uses it; "
+            "call Purifier.load in the worker, e.g. in its pool's initializer"
+        )
+
+    def after_fork(self) -> None:
+        """In a child: its own lock, and without a seed its own noise."""
+        state, self._random = self._random.bit_generator.state, np.random.default_rng()
+        if self._seed is not None:
+            self._random.bit_generator.state = state
+        self._random_lock = threading.Lock()
+
     def _open_engine(self) -> Engine:
-        if self._engine is None:
+        engine = self._engine  # read once: another thread may close meanwhile
+        if engine is None:
             raise ClosedError(f"purifier {self.name!r} is closed; load it again with Purifier.load()")
-        return self._engine
+        return engine
 
     def _label(self, purified: Purified) -> int:
-        if self.classifier is None or purified.labels[0] == NO_LABEL:
-            return int(purified.labels[0])
+        if self.classifier is None or purified.projected[0] == NO_LABEL:
+            return int(purified.projected[0])
         return int(self.classifier.labels(purified.images)[0])
 
     def _noise(self, engine: Engine, count: int, given: Any = None) -> Floats | None:
@@ -156,13 +187,7 @@ class Purifier:
         if given is None:
             with self._random_lock:
                 return self._random.standard_normal(shape, dtype=np.float32)
-        noise = np.ascontiguousarray(given)
-        if noise.shape != shape or noise.dtype != np.float32 or not np.isfinite(noise).all():
-            raise InputError(
-                f"noise: got {noise.dtype} {noise.shape}, expected finite float32 {shape}; "
-                "draw it with Generator.standard_normal(shape, dtype=np.float32), or leave it out"
-            )
-        return noise
+        return as_noise(given, shape)
 
 
 class Stopwatch:
@@ -181,11 +206,21 @@ class Stopwatch:
 
 
 def _result(purified: Purified, label: int, clock: Stopwatch) -> Result:
-    projected = int(purified.labels[0])
-    return Result(purified.images[0], label, purified.rmse[0], clock.timings_ms(), projected == NO_LABEL, projected)
+    projected = int(purified.projected[0])
+    return Result(
+        purified.images[0],
+        label,
+        purified.rmse[0],
+        clock.timings_ms(),
+        degraded=projected == NO_LABEL,
+        projected=projected,
+        score=purified.score[0],
+    )
 
 
 def _classifier(source: Source, threads: int) -> Classifier | None:
+    """The source's classifier. What lies in a bundle is one file: the manifest's hash covers no other."""
     if source.classifier is None:
         return None
-    return Classifier(source.classifier, source.contract, len(source.classes), threads)
+    in_bundle = source.classifier.parent == source.engine.parent
+    return Classifier(source.classifier, source.contract, len(source.classes), threads, one_file=in_bundle)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.contract import NO_LABEL
+
+__all__ = ["NO_LABEL", "Floats", "Ints", "Purified", "Result"]
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-NO_LABEL = -1  # when no class had a finite distance
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,37 @@ class Purified:
     """A purified batch: the projection that is closest to its image, and the distances that decided.
 
     Attributes:
-        images: float32 [N,C,H,W] in [0,1].
-        labels: int64 [N], the class of the projection chosen (not a classifier's); -1 when no class had a finite
-            distance, and the image is NaN then.
-        rmse: float32 [N,K], root mean square difference to the projection on each class.
-        score: float32 [N,K], what was minimised: `rmse` or a score in its order, or the model's own.
+        images: float32 [N,C,H,W] in [0,1], RGB order when C = 3.
+        projected: int64 [N] from 0 to K - 1, the class of the projection chosen (not a classifier's answer); -1 when no
+            class had a finite distance, and the image is NaN then.
+        rmse: float32 [N,K] in [0,1], root mean square difference of the pixels to the projection on each class.
+        score: float32 [N,K], what was minimized: `rmse` or a score in its order, or the model's own.
     """
 
     images: Floats
-    labels: Ints
+    projected: Ints
     rmse: Floats
     score: Floats
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.projected)
+
+    @property
+    def labels(self) -> Ints:
+        """The old name of `projected`; it goes in 0.3."""
+        warnings.warn("Purified.labels is now Purified.projected", DeprecationWarning, stacklevel=2)
+        return self.projected
+
+    @classmethod
+    def join(cls, parts: Sequence[Purified]) -> Purified:
+        """Batches one after another; a single one as it is.
+
+        Args:
+            parts: at least one, all of the same model.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -42,11 +62,12 @@ class Result:
     Attributes:
         image: float32 [C,H,W] in [0,1] at the model's size; RGB order when C = 3.
         label: the loaded classifier's class for `image`; without a classifier, the class of the projection chosen.
-        rmse: float32 [K], distance of the frame's region to the projection on each class. Its minimum tells how
-            far the frame is from everything the model knows.
+        rmse: float32 [K] in [0,1], distance of the frame's region to the projection on each class. Its minimum tells
+            how far the frame is from everything the model knows.
         timings_ms: milliseconds of each stage: preprocess, purify, classify (0 without a classifier), total.
         degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1.
         projected: the class of the projection that `image` is, whatever the classifier sees in it; -1 when degraded.
+        score: float32 [K], what was minimized, as in `Purified`.
     """
 
     image: Floats
@@ -54,4 +75,5 @@ class Result:
     rmse: Floats
     timings_ms: Mapping[str, float]
     degraded: bool
-    projected: int = NO_LABEL
+    projected: int
+    score: Floats

@@ -12,17 +12,17 @@ import ctypes
 import mmap
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from puvae_rt.errors import BundleError, EngineError, FileError
+from puvae_rt.errors import BundleError, ContractError, EngineError, FileError
 from puvae_rt.files import MAX_MEMBER_BYTES, open_regular
+from puvae_rt.runtime import fork
 
 Array = npt.NDArray[Any]
 
@@ -80,7 +80,7 @@ class Session:
             {tensor.name: Tensor(tensor.type, tuple(tensor.shape)) for tensor in tensors}
             for tensors in (self._session.get_inputs(), self._session.get_outputs())
         )
-        _OPEN.add(self)
+        fork.register(self)
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
         """The named outputs.
@@ -137,23 +137,17 @@ class Session:
                     ) from error
             return self._session
 
-    def leave_to_parent(self) -> None:
-        """In a child just forked: gives up the parent's session without freeing it."""
+    def after_fork(self) -> None:
+        """In a child: gives up the parent's session without freeing it."""
         if self._session is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
         self._session, self._lock = None, threading.Lock()  # the old lock may be held by a thread that is no more
 
-
-_OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for session in list(_OPEN):
-        session.leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):  # absent on Windows, which cannot fork
-    os.register_at_fork(after_in_child=_after_fork)
+    def __reduce__(self) -> NoReturn:
+        raise ContractError(
+            f"{self.name}: an open model cannot be pickled or copied, expected one opened where it is used; load the "
+            "purifier in the worker, e.g. in its pool's initializer"
+        )
 
 
 def open_session(

@@ -27,7 +27,7 @@ def engine(change: Change = lambda arrays: None) -> Callable[[Floats, Floats | N
     def run(images: Floats, noise: Floats | None = None) -> Purified:
         drift = 0 if noise is None else noise.mean(axis=2)
         rmse = (np.abs(images[:, 0, 0, :1] - np.linspace(0, 1, CLASSES)) + drift).astype(np.float32)
-        arrays = {"images": images * np.float32(0.9), "labels": rmse.argmin(1), "rmse": rmse, "score": rmse**2}
+        arrays = {"images": images * np.float32(0.9), "projected": rmse.argmin(1), "rmse": rmse, "score": rmse**2}
         change(arrays)
         return Purified(**arrays)
 
@@ -47,8 +47,8 @@ def add(key: str, value: float) -> Change:
 
 def other_label(share: float) -> Change:
     def change(arrays: dict[str, np.ndarray]) -> None:
-        count = round(share * len(arrays["labels"]))
-        arrays["labels"][:count] = (arrays["labels"][:count] + 1) % CLASSES
+        count = round(share * len(arrays["projected"]))
+        arrays["projected"][:count] = (arrays["projected"][:count] + 1) % CLASSES
 
     return change
 
@@ -58,7 +58,7 @@ def one_nan(arrays: dict[str, np.ndarray]) -> None:
 
 
 def nothing_chosen(arrays: dict[str, np.ndarray]) -> None:
-    arrays["labels"][:] = -1
+    arrays["projected"][:] = -1
     arrays["images"][:] = np.nan
 
 
@@ -80,7 +80,7 @@ def test_fp16_may_differ_a_little_where_fp32_may_not() -> None:
 
 BROKEN = {
     "pixels": (add("images", 0.05), "psnr_db/clean is"),
-    "labels": (other_label(0.1), "agreement/fgsm is"),
+    "projected": (other_label(0.1), "agreement/fgsm is"),
     "nan": (one_nan, "psnr_db/clean is 0.0000"),
     "nothing": (nothing_chosen, "accuracy/clean is 0.0000"),
 }

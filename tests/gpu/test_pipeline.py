@@ -39,7 +39,7 @@ def assert_purified(outcome, batch, contract=toy.GRAY, noise=None, biases=0.0) -
     squares = (batch[:, None] - projections) ** 2
     labels = (squares.sum(axis=(2, 3, 4)) + biases).argmin(axis=1)
     got = outcome.purified
-    np.testing.assert_array_equal(got.labels, labels)
+    np.testing.assert_array_equal(got.projected, labels)
     np.testing.assert_allclose(got.images, projections[np.arange(len(batch)), labels], atol=tolerances.HALF_PIXEL)
     np.testing.assert_allclose(got.rmse, np.sqrt(squares.mean(axis=(2, 3, 4))), atol=tolerances.HALF_PIXEL)
 
@@ -294,7 +294,7 @@ def test_all_nan_is_reported(device: EmulatedDevice, tmp_path: Path) -> None:
     engine = open_on(device, save_gpu_bundle(tmp_path / "bundle", template=float("nan")))
     with engine.pipeline() as pipeline:
         outcome = pipeline.run(images(2))
-        assert outcome.labels.tolist() == [-1, -1] == outcome.purified.labels.tolist()
+        assert outcome.labels.tolist() == [-1, -1] == outcome.purified.projected.tolist()
         assert np.isnan(outcome.purified.images).all()
         with device.stream() as mine, device.allocate(images(1).nbytes) as memory:
             device.fill(memory.address, 0, images(1).nbytes, mine)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +34,7 @@ def expected(batch: np.ndarray, contract=toy.GRAY, noise: np.ndarray | None = No
 
 
 def assert_same(got: Purified, want: Purified) -> None:
-    np.testing.assert_array_equal(got.labels, want.labels)
+    np.testing.assert_array_equal(got.projected, want.projected)
     np.testing.assert_allclose(got.images, want.images, atol=tolerances.TOY_GRAPH)
     np.testing.assert_allclose(got.rmse, want.rmse, atol=tolerances.TOY_GRAPH)
     np.testing.assert_allclose(got.score, want.score, rtol=tolerances.TOY_GRAPH_SUM)
@@ -43,7 +45,7 @@ def test_the_closest_projection_wins_whatever_the_batch(purifier: Purifier, coun
     batch = images(count)
     got = purifier.purify(batch)
     assert len(got) == count
-    assert (got.images.dtype, got.labels.dtype, got.rmse.dtype) == (np.float32, np.int64, np.float32)
+    assert (got.images.dtype, got.projected.dtype, got.rmse.dtype) == (np.float32, np.int64, np.float32)
     assert_same(got, expected(batch))
 
 
@@ -109,7 +111,7 @@ def test_a_frame_that_no_class_fits_is_degraded_not_invented(tmp_path: Path) -> 
         assert result.degraded
         assert result.label == -1  # though a classifier is loaded
         assert np.isnan(result.image).all()
-        assert purifier.purify(images(2)).labels.tolist() == [-1, -1]
+        assert purifier.purify(images(2)).projected.tolist() == [-1, -1]
 
 
 def test_sampling_takes_the_callers_noise(tmp_path: Path) -> None:
@@ -150,6 +152,70 @@ def test_bad_noise_is_refused(tmp_path: Path, noise: np.ndarray) -> None:
 def test_noise_for_a_deterministic_engine_is_refused(purifier: Purifier) -> None:
     with pytest.raises(InputError, match="--sigma"):
         purifier.purify(images(2), np.zeros((2, toy.CLASSES, LATENT), np.float32))
+
+
+def test_a_frame_tells_the_classifiers_class_and_the_projections(purifier: Purifier) -> None:
+    frame = (toy.templates()[2, 0] * 255).astype(np.uint8)
+    result, purified = purifier(frame), purifier.purify(frame[None])
+    assert (result.label, result.projected) == (3, 2)
+    np.testing.assert_array_equal(result.score, purified.score[0])
+
+
+def test_the_old_name_of_the_projections_class(purifier: Purifier) -> None:
+    purified = purifier.purify(images(2))
+    with pytest.warns(DeprecationWarning, match=r"Purified.labels is now Purified.projected"):
+        np.testing.assert_array_equal(purified.labels, purified.projected)
+
+
+def test_batches_are_joined_in_order(purifier: Purifier) -> None:
+    batch = images(5)
+    joined = Purified.join([purifier.purify(batch[:2]), purifier.purify(batch[2:])])
+    assert_same(joined, expected(batch))
+
+
+def test_a_call_under_way_outlives_a_close(bundle: Path) -> None:
+    """The engine is read once: whatever another thread does next, the call has it or knows that it is gone."""
+
+    class ClosedAfterOneRead(Purifier):
+        @property
+        def _engine(self):  # type: ignore[override]
+            engine, self.__dict__["engine"] = self.__dict__["engine"], None
+            return engine
+
+        @_engine.setter
+        def _engine(self, engine):
+            self.__dict__["engine"] = engine
+
+    purifier = ClosedAfterOneRead.load(bundle, threads=1)
+    assert len(purifier.purify(images(2))) == 2
+    with pytest.raises(ClosedError):
+        purifier.purify(images(2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.parametrize("seed", [None, 5])
+def test_children_made_by_a_fork_draw_noise_of_their_own_unless_there_is_a_seed(
+    tmp_path: Path, seed: int | None
+) -> None:
+    bundle = toy.save_bundle(tmp_path / "sampling", sampling=True)
+    with Purifier.load(bundle, threads=1, seed=seed) as purifier:
+        sums = []
+        with purifier._random_lock, purifier._random.bit_generator.lock:  # as if other threads were drawing
+            for _ in range(2):
+                read, write = os.pipe()
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(30)
+                    os.write(write, purifier.purify(images(1)).images.sum().tobytes())
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+                sums.append(os.read(read, 16))
+                os.close(read)
+                os.close(write)
+        assert len(sums[0]) == 4
+        assert (sums[0] == sums[1]) == (seed is not None)
+        if seed is not None:
+            assert sums[0] == purifier.purify(images(1)).images.sum().tobytes()
 
 
 def test_use_after_close(bundle: Path) -> None:

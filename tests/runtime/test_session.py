@@ -232,7 +232,7 @@ def test_a_label_that_no_class_has_leaves_no_engine(tmp_path: Path, label: str, 
 
 def test_no_class_at_a_finite_distance_is_an_answer(tmp_path: Path) -> None:
     onnx.save(purifier_model("-1", value=np.nan), tmp_path / "engine.onnx")
-    assert OrtEngine(tmp_path / "engine.onnx", toy.GRAY, K, threads=1).run(ZEROS).labels.tolist() == [-1] * 3
+    assert OrtEngine(tmp_path / "engine.onnx", toy.GRAY, K, threads=1).run(ZEROS).projected.tolist() == [-1] * 3
 
 
 def failing_on_light(model: ModelProto) -> ModelProto:

@@ -53,7 +53,7 @@ def test_without_attack(purifier: Purifier, samples: Samples) -> None:
     purified = purifier.purify(samples.images[:1])
     np.testing.assert_array_equal(outcome.purified.image, purified.images[0])
     np.testing.assert_array_equal(outcome.rmse, purified.rmse[0])
-    assert outcome.chosen == purified.labels[0]
+    assert outcome.chosen == purified.projected[0]
 
 
 def test_the_attack_is_seeded_and_never_aims_at_the_truth(means_bundle: Path, samples: Samples) -> None:

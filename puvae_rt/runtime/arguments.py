@@ -1,0 +1,64 @@
+"""What a user hands to `Purifier.load`, held against its type before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from puvae_rt.errors import ContractError
+
+if TYPE_CHECKING:
+    from puvae_rt.device import Device
+
+
+def checked_source(source: Any) -> str | Path:
+    """A model's name or a folder; ContractError for anything else, and for what no file can be called."""
+    return _name_or_path("source", source, "a shipped model's name or a bundle's folder")
+
+
+def checked_classifier(classifier: Any) -> bool | str | Path:
+    """True, False (None is the same), a name or a file; ContractError for anything else."""
+    if classifier is None or isinstance(classifier, bool):
+        return bool(classifier)
+    expected = "True, False, a shipped classifier's name or an .onnx file"
+    if isinstance(classifier, str) and not classifier:  # elsewhere no name means the default one
+        raise ContractError(f"classifier: got an empty name, expected {expected}")
+    return _name_or_path("classifier", classifier, expected)
+
+
+def checked_target(target: Any, known: tuple[str, ...]) -> str | None:
+    """One of `known` or None; ContractError for anything else."""
+    if target is None or (isinstance(target, str) and target in known):
+        return target
+    raise ContractError(f"target: got {target!r}, expected one of {', '.join(known)}")
+
+
+def checked_seed(seed: Any) -> int | None:
+    """An integer from 0 up, or None; ContractError for anything else."""
+    if seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0):
+        return None if seed is None else int(seed)
+    raise ContractError(f"seed: got {seed!r}, expected an integer from 0 up, or None for another one at each load")
+
+
+def checked_device(device: Any) -> str | Device | None:
+    """A device's name, an open device, or None; ContractError for anything else."""
+    if device is None or isinstance(device, str) or isinstance(getattr(device, "layer", None), str):
+        return device  # type: ignore[no-any-return]
+    raise ContractError(f"device: got {device!r}, expected a name as in 'cuda:1', a device that is open, or None")
+
+
+def _name_or_path(what: str, value: Any, expected: str) -> str | Path:
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(name, str):
+        raise ContractError(f"{what}: got {value!r}, expected {expected}")
+    path = name if isinstance(value, str) else Path(name)
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a name, or for those to say who look there
+    except (OSError, ValueError) as error:  # too long, NUL, a lone surrogate, a folder that may not be entered
+        raise ContractError(f"{what}: got {ascii(value)[:200]} ({error}), expected {expected}") from error
+    return path
