@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from puvae_rt.video.frames import Pixels
 
 ATTACKS: dict[str, Callable[..., Floats]] = {name: getattr(onnx_attack, name) for name in arguments.ATTACKS}
 DIGITS = ImageContract(1, SIDE, SIDE)
+_RENAMED = {"Defence": "Defense"}
 _EXACT = 1e-3  # of a gray level: float32 misses whole levels by less
 
 
@@ -135,3 +138,12 @@ def as_frame(image: Floats, around: Pixels | None = None) -> Pixels:
         return np.asarray(np.round(255 * image[0]), np.uint8)
     change = 255 * image[0] - around
     return np.asarray(around + np.trunc(change + np.copysign(_EXACT, change)), np.uint8)
+
+
+def __getattr__(name: str) -> Any:
+    """Old spellings, until 0.3."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"{__name__}.{name} is now {_RENAMED[name]}; the old name goes in 0.3"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from puvae_rt.errors import InputError
 from puvae_rt.video.frames import Box, Pixels
 
-# MNIST's form: the digit's longer side is 20 pixels, its centre of mass is at (14, 14) of 28x28.
+# MNIST's form: the digit's longer side is 20 pixels, its center of mass is at (14, 14) of 28x28.
 SIDE, DIGIT_SIDE, CENTER = 28, 20, 14
 _THIN, _PEN = 1.7, 2.4  # stroke widths at that size: thinner ones are widened to MNIST's pen
 

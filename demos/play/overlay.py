@@ -18,7 +18,7 @@ from puvae_rt.video.frames import Frame, Pixels
 
 SIZE = (1280, 720)
 
-# Colours, BGR.
+# Colors, BGR.
 _PAPER, _PANEL, _LINE = (28, 23, 20), (44, 37, 33), (78, 68, 62)
 _TEXT, _SOFT = (240, 236, 232), (172, 162, 154)
 _GOOD, _BAD, _PLAIN = (120, 205, 110), (88, 96, 240), (226, 178, 96)
@@ -66,12 +66,12 @@ class Overlay:
         x, y, w, h = (round(scale * length) for length in digit.box)
         left, top = corner[0] + x, corner[1] + y
         truth = frame.truth.label if frame.truth else None
-        colour = _colour(outcome.purified.label, truth)
+        color = _color(outcome.purified.label, truth)
         margin = 8
-        canvas.box((left - margin, top - margin, w + 2 * margin, h + 2 * margin), colour)
+        canvas.box((left - margin, top - margin, w + 2 * margin, h + 2 * margin), color)
         before = self._name((outcome.attacked or outcome.clean).label)
         tag = f"{before} -> {self._name(outcome.purified.label)}"
-        canvas.tag(tag, (left - margin, max(_VIEW[1] + 24, top - margin - 6)), _PAPER, colour)
+        canvas.tag(tag, (left - margin, max(_VIEW[1] + 24, top - margin - 6)), _PAPER, color)
 
     def _draw_tiles(self, canvas: Canvas, outcome: Outcome | None, truth: int | None) -> None:
         stages = (None, None, None) if outcome is None else (outcome.clean, outcome.attacked, outcome.purified)
@@ -82,22 +82,22 @@ class Overlay:
             if stage is not None:
                 self._draw_tile(canvas, place, stage, truth)
             elif outcome is not None:
-                canvas.text("no attack", (place[0] + place[2] // 2, place[1] + 94), 0.6, _SOFT, align="centre")
+                canvas.text("no attack", (place[0] + place[2] // 2, place[1] + 94), 0.6, _SOFT, align="center")
 
     def _draw_tile(self, canvas: Canvas, place: Place, stage: Stage, truth: int | None) -> None:
         """The image, and under it the classifier's word with whether it is right."""
         x, y, width, height = place
         below = y + height + 44
         if stage.label == NO_LABEL:
-            canvas.text("degraded", (x + width // 2, y + height // 2), 0.6, _BAD, align="centre")
+            canvas.text("degraded", (x + width // 2, y + height // 2), 0.6, _BAD, align="center")
         else:
             canvas.image(enlarged(stage.image, (width, height)), (x, y))
-        colour = _colour(stage.label, truth)
+        color = _color(stage.label, truth)
         canvas.text("seen as", (x, below), 0.5, _SOFT)
-        canvas.text(self._name(stage.label)[:9], (x + 76, below), 1.2, colour, bold=True)
+        canvas.text(self._name(stage.label)[:9], (x + 76, below), 1.2, color, bold=True)
         if truth is not None:
             verdict = "right" if stage.label == truth else "wrong"
-            canvas.text(verdict, (x + width, below), 0.5, colour, align="right")
+            canvas.text(verdict, (x + width, below), 0.5, color, align="right")
 
     def _draw_bars(self, canvas: Canvas, outcome: Outcome | None) -> None:
         """The distance to the projection on each class; the one chosen, by the model's score, is the purified image."""
@@ -114,13 +114,13 @@ class Overlay:
                 continue
             tall = max(2, round(room * float(value) / max(top, 1e-6)))
             left, base = round(x + step * (index + 0.18)), y + height - 26
-            colour = _PLAIN if index == outcome.chosen else _LINE
-            canvas.fill((left, base - tall, max(1, round(step * 0.64)), tall), colour)
+            color = _PLAIN if index == outcome.chosen else _LINE
+            canvas.fill((left, base - tall, max(1, round(step * 0.64)), tall), color)
             if step >= 28:
                 middle = round(x + step * (index + 0.5))
                 text = _TEXT if index == outcome.chosen else _SOFT
-                canvas.text(self._name(index)[: int(step // 10)], (middle, base + 20), 0.55, text, align="centre")
-                canvas.text(f"{value:.2f}"[1:] if value < 1 else "1", (middle, base - tall - 6), 0.42, text, "centre")
+                canvas.text(self._name(index)[: int(step // 10)], (middle, base + 20), 0.55, text, align="center")
+                canvas.text(f"{value:.2f}"[1:] if value < 1 else "1", (middle, base - tall - 6), 0.42, text, "center")
 
 
 def enlarged(image: Floats, size: tuple[int, int]) -> Pixels:
@@ -130,7 +130,7 @@ def enlarged(image: Floats, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def _colour(label: int, truth: int | None) -> tuple[int, int, int]:
+def _color(label: int, truth: int | None) -> tuple[int, int, int]:
     if truth is None:
         return _BAD if label == NO_LABEL else _PLAIN
     return _GOOD if label == truth else _BAD
@@ -161,10 +161,10 @@ def _draw_accuracy(canvas: Canvas, report: Report, dropped: int) -> None:
     x, y, _, _ = _ACCURACY
     judged = f"of {report.judged} frames" if report.judged else "no ground truth"
     canvas.text(f"accuracy, {judged}", (x, y), 0.55, _SOFT)
-    colours = {"clean": _TEXT, "attacked": _BAD, "purified": _GOOD}
+    colors = {"clean": _TEXT, "attacked": _BAD, "purified": _GOOD}
     for place, (version, share) in zip(_TILES, report.accuracy().items(), strict=True):
         canvas.text(
-            "-" if share is None else f"{100 * share:.1f}%", (place[0], y + 56), 1.3, colours[version], bold=True
+            "-" if share is None else f"{100 * share:.1f}%", (place[0], y + 56), 1.3, colors[version], bold=True
         )
         canvas.text("without attack" if version == "clean" else version, (place[0], y + 84), 0.5, _SOFT)
     counts = f"{report.fps():.0f} frames/s   {dropped} dropped   {report.without_digit} without a digit"

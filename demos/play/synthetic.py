@@ -169,11 +169,11 @@ def _clipped(box: Box, width: int, height: int) -> Box:
 class _Card:
     """One card with one digit, and how it moves."""
 
-    colour: Floats  # [CARD,CARD,3]
+    color: Floats  # [CARD,CARD,3]
     opaque: Floats  # [CARD,CARD], 1 on the card
     shadow: Floats  # [CARD,CARD], share of the light taken away
     ink: Floats  # [CARD,CARD], 1 on the digit
-    centre: NDArray[np.float64]  # where it starts, as share of the free space
+    center: NDArray[np.float64]  # where it starts, as share of the free space
     velocity: NDArray[np.float64]  # share of the free space per frame
     angle: float  # degrees
     spin: float  # degrees per frame
@@ -182,7 +182,7 @@ class _Card:
 
     @staticmethod
     def drawn(digit: NDArray[np.uint8], turn: int, rng: np.random.Generator) -> _Card:
-        paper, pen = (np.array(colour, np.float32) for colour in _STYLES[turn % len(_STYLES)])
+        paper, pen = (np.array(color, np.float32) for color in _STYLES[turn % len(_STYLES)])
         ink = _ink(digit)
         texture = cv2.GaussianBlur(rng.standard_normal((CARD, CARD)), (0, 0), 1.2).astype(np.float32)
         flat = paper + 10 * texture[..., None]
@@ -190,11 +190,11 @@ class _Card:
         opaque[20:-20, 20:-20] = 1
         shadow = cv2.GaussianBlur(np.roll(opaque, (5, 5), (0, 1)), (0, 0), 5)
         return _Card(
-            colour=flat + ink[..., None] * (pen - flat),
+            color=flat + ink[..., None] * (pen - flat),
             opaque=opaque,
             shadow=0.45 * shadow,
             ink=ink,
-            centre=rng.uniform(0.2, 0.8, 2),
+            center=rng.uniform(0.2, 0.8, 2),
             velocity=rng.uniform(-0.02, 0.02, 2),
             angle=rng.uniform(-7, 7),
             spin=rng.uniform(-0.4, 0.4),
@@ -205,12 +205,12 @@ class _Card:
     def lying(self, place: NDArray[np.float64], desk: Floats, light: Floats) -> Pixels:
         """The card on this part of the desk, as the lens sees it."""
         size = desk.shape[1], desk.shape[0]
-        shadow, opaque, colour = (
+        shadow, opaque, color = (
             cv2.warpAffine(layer, place, size, flags=cv2.INTER_LINEAR)
-            for layer in (self.shadow, self.opaque, self.colour)
+            for layer in (self.shadow, self.opaque, self.color)
         )
         scene = desk * (1 - shadow[..., None])
-        scene += opaque[..., None] * (colour * light - scene)
+        scene += opaque[..., None] * (color * light - scene)
         blurred = cv2.GaussianBlur(scene, (0, 0), self.blur)
         return np.asarray(np.clip(blurred, 0, 255), np.uint8)
 
@@ -225,9 +225,9 @@ class _Card:
         scale = self.scale * min(width, height) / _USUAL_HEIGHT
         reach = scale * DIGIT * 0.55  # half the digit's side with room for its turn
         free = np.array([width, height]) - 2 * reach
-        centre = reach + np.clip(self.centre + step * self.velocity, 0, 1) * free
+        center = reach + np.clip(self.center + step * self.velocity, 0, 1) * free
         place = cv2.getRotationMatrix2D((CARD / 2, CARD / 2), self.angle + step * self.spin, scale)
-        place[:, 2] += centre - CARD / 2
+        place[:, 2] += center - CARD / 2
         return np.asarray(place)
 
 

@@ -15,7 +15,12 @@ from puvae_rt.runtime.machine import cpu_flags
 
 FAILED, INTERRUPTED = 2, 130
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
-EXTRAS = {"torch": "train", "matplotlib": "train", "tensorrt_rtx": "rtx"}  # module -> extra that installs it
+EXTRAS = {
+    "torch": "train",
+    "matplotlib": "train",
+    "tensorrt_rtx": "rtx",
+    "cv2": "opencv",
+}  # module -> extra that installs it
 
 
 def run_command(work: Callable[[], Any], show: Callable[[Any], str], as_json: bool, hint: str = "") -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demos.play import defense as defense_module
 from demos.play.defense import Attack, Defense, Outcome, as_frame
 from demos.play.synthetic import Samples
 from puvae_rt import Purifier, Result
@@ -140,3 +141,10 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
 def test_attacks_that_make_no_sense(means_bundle: Path, name: str, epsilon: float) -> None:
     with pytest.raises(ContractError, match="expected"):
         Attack(name, means_bundle / CLASSIFIER_FILE, epsilon)
+
+
+def test_the_old_spelling_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="Defence is now Defense"):
+        assert defense_module.Defence is Defense
+    with pytest.raises(AttributeError, match="Fortress"):
+        _ = defense_module.Fortress

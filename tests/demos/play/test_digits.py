@@ -69,15 +69,15 @@ def test_mnist_stays_as_it_is(samples: Samples) -> None:
 def test_both_polarities_and_gray_frames(ink: int, paper: int) -> None:
     frame = np.full((240, 320), paper, np.uint8)
     cv2.putText(frame, "4", (120, 160), cv2.FONT_HERSHEY_SIMPLEX, 4, ink, 10)
-    gray, colour = find_digit(frame), find_digit(np.dstack([frame] * 3))
-    assert gray is not None and colour is not None
-    assert gray.box == colour.box
-    np.testing.assert_array_equal(gray.image, colour.image)
+    gray, color = find_digit(frame), find_digit(np.dstack([frame] * 3))
+    assert gray is not None and color is not None
+    assert gray.box == color.box
+    np.testing.assert_array_equal(gray.image, color.image)
     assert gray.image.shape == (1, 28, 28) and gray.image.dtype == np.float32
     assert gray.image.min() >= 0 and gray.image.max() <= 1
     ys, xs = np.mgrid[:28, :28]
-    centre = [(axis * gray.image[0]).sum() / gray.image.sum() for axis in (xs, ys)]
-    assert np.allclose(centre, 14, atol=0.6)  # half a pixel, and its rounding
+    center = [(axis * gray.image[0]).sum() / gray.image.sum() for axis in (xs, ys)]
+    assert np.allclose(center, 14, atol=0.6)  # half a pixel, and its rounding
 
 
 def empty_frames() -> dict[str, np.ndarray]:
