@@ -150,6 +150,7 @@ def _manifest(settings: Settings, source: Source, compiled: Compiled, folder: Pa
         passes=compiled.passes,
         sigma=settings.sigma,
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        sizes={path.name: path.stat().st_size for path in sorted(folder.iterdir())},
         source_sha256=source.sha256,
         tools=_tools() | compiled.tools,
         engine=compiled.engine,

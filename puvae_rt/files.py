@@ -174,14 +174,14 @@ def write_text(path: Path | str, text: str) -> None:
             part.write_text(text, "utf-8")
 
 
-def write_json(path: Path | str, value: Any) -> None:
+def write_json(path: Path | str, value: Any, sort_keys: bool = False) -> None:
     """Write strict JSON, as `write_text`.
 
     Raises:
         FileError: it cannot be written, or `value` holds NaN or infinity, which JSON has not.
     """
     try:
-        text = json.dumps(value, indent=1, allow_nan=False)
+        text = json.dumps(value, indent=1, allow_nan=False, sort_keys=sort_keys)
     except ValueError as error:
         raise file_error(path, f"cannot be written as JSON ({error}), expected finite numbers", errno.EINVAL) from error
     write_text(path, text + "\n")

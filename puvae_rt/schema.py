@@ -105,11 +105,17 @@ def parse(
 
 
 def read_json(
-    path: Path, limit: int, remedy: str, error: type[PuvaeError] = BundleError, *, finite: bool = True
+    path: Path,
+    limit: int,
+    remedy: str,
+    error: type[PuvaeError] = BundleError,
+    *,
+    finite: bool = True,
+    within: Path | str | None = None,
 ) -> Any:
-    """The plain value in a regular file of at most `limit` bytes of JSON; as `parse`."""
+    """The plain value in a regular file of at most `limit` bytes of JSON, inside `within` if given; as `parse`."""
     try:
-        data = read_bytes(path, limit)
+        data = read_bytes(path, limit, within)
     except OSError as problem:
         raise error(f"{problem}; {remedy}") from problem
     return parse(data, str(path), remedy, error, finite=finite)

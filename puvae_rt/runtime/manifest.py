@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from msgspec import Meta
 
 from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH, SCHEMA, ImageContract, Score
 from puvae_rt.errors import BundleError
-from puvae_rt.files import difference
+from puvae_rt.files import difference, write_json
 from puvae_rt.schema import (
     Classes,
     Count,
@@ -20,6 +19,7 @@ from puvae_rt.schema import (
     Finite,
     Name,
     NonNegative,
+    PlainFileName,
     Sha256,
     Text,
     Texts,
@@ -117,27 +117,28 @@ class Manifest:
     options: Options
     quality: Quality | None = None  # None: not verified
     schema: int = SCHEMA
+    sizes: Mapping[PlainFileName, Count] = field(default_factory=dict)  # of `files` in bytes; empty in older bundles
 
     @staticmethod
     def read(bundle_dir: Path | str) -> Manifest:
         """The manifest of a bundle; BundleError when absent, damaged, or of another schema."""
         path = Path(bundle_dir) / MANIFEST_FILE
-        return parse_manifest(read_json(path, MAX_MANIFEST_BYTES, _REMEDY), str(path))
+        return parse_manifest(read_json(path, MAX_MANIFEST_BYTES, _REMEDY, within=bundle_dir), str(path))
 
     def write(self, bundle_dir: Path | str) -> None:
         """Writes it, sealed: with a sha256 of all that it says."""
-        text = json.dumps(seal(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
-        (Path(bundle_dir) / MANIFEST_FILE).write_text(text + "\n", "utf-8")
+        write_json(Path(bundle_dir) / MANIFEST_FILE, seal(asdict(self)), sort_keys=True)
 
     def verify_files(self, bundle_dir: Path | str) -> None:
         """Checks every file that the manifest names.
 
         Raises:
-            BundleError: one is missing, is no regular file inside the folder, or differs from its recorded sha256.
+            BundleError: one is missing, is no regular file inside the folder, or differs from its recorded size or
+                sha256.
         """
         for name, expected in self.files.items():
             path = Path(bundle_dir) / name
-            if (problem := difference(path, expected, within=bundle_dir)) is not None:
+            if (problem := difference(path, expected, self.sizes.get(name), within=bundle_dir)) is not None:
                 raise BundleError(f"{path}: {problem}; rebuild the bundle")
 
 

@@ -138,6 +138,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[PuvaeError], str]] = {
     ),
     "engine is a folder": (instead(ENGINE_ONNX_FILE, Path.mkdir), BundleError, "engine.onnx: is a folder"),
     "engine is huge and sparse": (instead(ENGINE_ONNX_FILE, sparse), BundleError, "engine.onnx: has 10737418240 bytes"),
+    "engine of another size": (
+        edit(sizes={ENGINE_ONNX_FILE: 3}),
+        BundleError,
+        "engine.onnx: has .* expected 3;",
+    ),
+    "sizes are no numbers": (edit(sizes={ENGINE_ONNX_FILE: "3"}), BundleError, "sizes"),
+    "manifest is outside": (instead(MANIFEST_FILE, moved_outside), BundleError, "manifest.json: leads to .*outside"),
     "engine is outside": (instead(ENGINE_ONNX_FILE, moved_outside), BundleError, "engine.onnx: leads to .*outside"),
     "engine is no ONNX": (
         replace_engine(lambda p: p.write_bytes(b"no model" * 9)),
