@@ -27,10 +27,12 @@ T = TypeVar("T")
 MAX_INTEGER = 1 << 62
 MAX_FILES = 64  # that one document lists
 _MAX_DIGITS = 300  # of an integer: one with more does not fit into a float
+_MAX_PROBLEM = 300  # characters of another library's message
 _MAX_SHOWN = 80  # characters of a wrong value in a message
 _SEAL = "sha256"  # key of a document's own hash
 _ERROR = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escaped one
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
@@ -85,7 +87,7 @@ Classes = Annotated[
 def parse(
     data: bytes | str, where: str, remedy: str, error: type[PuvaeError] = BundleError, *, finite: bool = True
 ) -> Any:
-    """The plain value of a JSON text: UTF-8, no key twice in one object, no endless integer.
+    """The plain value of a JSON text: UTF-8, no key twice in one object, no lone surrogate, no endless integer.
 
     Args:
         data: the text.
@@ -99,7 +101,10 @@ def parse(
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
         constant = _refuse_constant if finite else None
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant, parse_int=_integer)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant, parse_int=_integer)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a UnicodeEncodeError where one stands alone
+        return value
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: not readable as JSON ({problem}); {remedy}") from problem
 
@@ -138,7 +143,7 @@ def decode(data: Any, kind: type[T], where: str, remedy: str, error: type[PuvaeE
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as problem:
         raise error(f"{where}: {_explain(problem, document, kind)}; {remedy}") from problem
-    except (RecursionError, OverflowError) as problem:
+    except (ValueError, RecursionError, OverflowError) as problem:
         raise error(f"{where}: not readable ({problem}); {remedy}") from problem
 
 
@@ -160,6 +165,12 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return ascii(value[:_MAX_SHOWN] if isinstance(value, str) else value)[:_MAX_SHOWN]
+
+
+def printable(problem: object) -> str:
+    """What a library says about a damaged file: one line, without what the file could do to a terminal."""
+    text = " ".join(str(problem).split())[:_MAX_PROBLEM]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def seal(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +238,8 @@ class _Place(NamedTuple):
         """The first value of a mapping that does not fit."""
         kind = get_args(_bare(self.kind))[1]
         key = next(key for key, value in self.value.items() if not _fits(value, kind))
-        step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{shown(key)}]"
+        plain = isinstance(key, str) and re.fullmatch(rf"\w{{1,{_MAX_SHOWN}}}", key, re.ASCII)
+        step = f".{key}" if plain else f"[{shown(key)}]"
         return _Place(f"{self.path}{step}", self.value[key], kind)
 
     def wrong_key(self) -> _Place:
@@ -262,7 +274,7 @@ def _explain(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
 def _fits(value: Any, kind: Any) -> bool:
     try:
         msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, ValueError, RecursionError):
         return False
     return True
 

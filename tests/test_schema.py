@@ -160,6 +160,8 @@ NOT_JSON = {
     "deep-list": b"[" * 200_000,
     "twice": b'{"model": "a", "model": "b"}',
     "twice-inside": b'{"files": {"a": 1, "a": 1}}',
+    "lone-surrogate": b'{"model": "\\ud800"}',
+    "lone-surrogate-key": b'{"\\uDFFF": 1}',
     "many-digits": b'{"share": ' + b"9" * 400 + b"}",
     "endless-digits": b'{"share": ' + b"9" * 500_000 + b"}",
 }

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from puvae_rt.errors import BuildError
 from puvae_rt.models.header import Header, read_header
+from puvae_rt.schema import printable
 from puvae_rt.weights_file import atomic_weights
 
 Array = npt.NDArray[np.float32]
@@ -45,7 +46,7 @@ def read_checkpoint(
             _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in expected}
     except (OSError, SafetensorError) as error:
-        raise BuildError(f"{path}: not readable as weights ({error}); {_REMEDY}") from error
+        raise BuildError(f"{path}: not readable as weights ({printable(error)}); {_REMEDY}") from error
     if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
     return header, tensors

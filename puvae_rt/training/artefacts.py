@@ -31,6 +31,7 @@ from puvae_rt.models.header import (
 )
 from puvae_rt.models.magnet import reformer
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.schema import printable
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 __all__ = [
@@ -149,6 +150,6 @@ def _filled(path: Path, make: Callable[[], Network], tensors: Tensors, prepare: 
         model.load_state_dict(prepare(tensors))
     except (RuntimeError, ContractError) as error:
         raise CheckpointError(
-            f"{path}: weights do not fit their description ({error}); train or fetch again"
+            f"{path}: weights do not fit their description ({printable(error)}); train or fetch again"
         ) from error
     return model.eval().requires_grad_(False)

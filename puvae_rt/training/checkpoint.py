@@ -13,6 +13,7 @@ from torch import Tensor
 
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.header import META_KEY, read_document
+from puvae_rt.schema import printable
 from puvae_rt.weights_file import atomic_weights
 
 REMEDY = "delete it to start afresh, or give a .safetensors that puvae_rt.train wrote"
@@ -31,7 +32,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             meta = read_document(file.metadata() or {}, str(path), REMEDY, CheckpointError)
             return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); {REMEDY}") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({printable(error)}); {REMEDY}") from error
 
 
 def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from puvae_rt.files import atomic_file, write_json, write_text
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.pictures import panels, save_figure
-from puvae_rt.schema import Share, Text, decode, read_json
+from puvae_rt.schema import Share, Text, decode, printable, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
@@ -130,7 +130,7 @@ def read_finished(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             pictures = {row["trial"]: stored[row["trial"]] for row in rows}
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a search's results ({error}); {_REMEDY}") from error
+        raise DataError(f"{path}: not a search's results ({printable(error)}); {_REMEDY}") from error
     return rows, pictures
 
 
