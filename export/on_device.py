@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from export.kernel_check import check_kernels
-from puvae_rt import __version__
+from puvae_rt.version import __version__
 from puvae_rt.device import EMULATED, Device, open_device
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import ContractError
-from puvae_rt.gpu.loading import open_gpu_engine
 from puvae_rt.gpu.pipeline import GpuPipeline
-from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.gpu.pool import GpuEngine, open_gpu_engine
 from puvae_rt.gpu.profile import Profile, profile
 from puvae_rt.kernels import binary
 from puvae_rt.models.spec import LATENT

@@ -54,9 +54,7 @@ FORBIDDEN = {
     "demos": ("torch", *TRAINING_ONLY),
 }
 # Files that import one another, and what cuts them apart.
-CIRCLES = [
-    {"puvae_rt.gpu.loading", "puvae_rt.gpu.pipeline", "puvae_rt.gpu.pool"},  # GpuPipeline.load beside the loader
-]
+CIRCLES: list[set[str]] = []
 
 
 def imported(path: Path, only_run: bool = False) -> Iterator[tuple[str, str]]:

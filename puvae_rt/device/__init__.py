@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from puvae_rt.device.protocol import (
+    ALIGNMENT,
     Device,
     Event,
     Graph,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "ALIGNMENT",
     "LAYERS",
     "Device",
     "Event",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from puvae_rt.device.binaries import kernel_image
 from puvae_rt.device.owned import Owner
 from puvae_rt.device.protocol import Bytes, Device, HostKind, Properties, Stream
-from puvae_rt.device.status import SUCCESS, failure
+from puvae_rt.device.status import NOT_READY, SUCCESS, failure
 from puvae_rt.errors import DeviceError, PuvaeError, TargetUnavailableError
 from puvae_rt.kernels.launch import Launch
 
@@ -44,6 +44,14 @@ class Driver:
     def make_current(self) -> None:
         """Each time anew: another device or library may have chosen another context in this thread since."""
         self._call("cuCtxSetCurrent", self._context)
+
+    def ready(self, name: str, *arguments: Any) -> bool:
+        """As a call, of a query that may answer "not yet"."""
+        self.make_current()
+        (status,) = getattr(self.api, name)(*arguments)
+        if status.name not in (SUCCESS, NOT_READY):
+            raise failure(name, status.name, self._describe(status))
+        return bool(status.name == SUCCESS)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *results = getattr(self.api, name)(*arguments)
@@ -199,6 +207,9 @@ class CudaEvent(Owner):
 
     def synchronize(self) -> None:
         self._driver("cuEventSynchronize", self.handle)
+
+    def done(self) -> bool:
+        return self._driver.ready("cuEventQuery", self.handle)
 
     def elapsed_ms(self, start: Any) -> float:
         return float(self._driver("cuEventElapsedTime", start.handle, self.handle))

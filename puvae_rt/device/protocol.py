@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Bytes = npt.NDArray[np.uint8]
+# Bytes: what cuMemAlloc's addresses are multiples of, and what TensorRT asks of a tensor's; our kernels want less.
+ALIGNMENT = 256
 
 
 class HostKind(Enum):
@@ -108,7 +110,12 @@ class Event(Owned, Protocol):
     """A point in a stream."""
 
     def record(self, stream: Stream) -> None: ...
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        """Blocks the host until the most recent record is reached."""
+
+    def done(self) -> bool:
+        """Whether the most recent record is reached, without waiting; True when there is none."""
+
     def elapsed_ms(self, start: Event) -> float:
         """Milliseconds since `start`; both timed and done."""
 

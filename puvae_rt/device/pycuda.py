@@ -24,7 +24,8 @@ _FORMATS = {
     ctypes.c_void_p: "P",
     ctypes.c_int32: "i",
     ctypes.c_float: "f",
-}  # PyCUDA tells a status by cuGetErrorString's text only; what is not here goes by the name of PyCUDA's exception.
+}
+# PyCUDA tells a status by cuGetErrorString's text only; what is not here goes by the name of PyCUDA's exception.
 _CODES = {
     "out of memory": "CUDA_ERROR_OUT_OF_MEMORY",
     "invalid argument": "CUDA_ERROR_INVALID_VALUE",
@@ -209,6 +210,9 @@ class PycudaEvent(Owner):
 
     def synchronize(self) -> None:
         self._driver("cuEventSynchronize", self.raw.synchronize)
+
+    def done(self) -> bool:
+        return bool(self._driver("cuEventQuery", self.raw.query))
 
     def elapsed_ms(self, start: Any) -> float:
         return float(self._driver("cuEventElapsedTime", self.raw.time_since, start.raw))

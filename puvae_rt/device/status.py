@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from puvae_rt.errors import DeviceError
 
-SUCCESS = "CUDA_SUCCESS"
+SUCCESS, NOT_READY = "CUDA_SUCCESS", "CUDA_ERROR_NOT_READY"
 _CAPTURE = "keep allocation, synchronisation and pageable copies out of what is captured"
 _FAULT = "this process has lost the GPU: run it once under `compute-sanitizer`, report the kernel, and start anew"
 _DRIVER = "update the NVIDIA driver, or install a package built for the CUDA version that `nvidia-smi` shows"
@@ -33,7 +33,7 @@ REMEDIES = {
     "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED": _CAPTURE,
     "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD": "capture and end the capture in one thread",
     "CUDA_ERROR_STREAM_CAPTURE_ISOLATION": "an event of the captured stream was used outside of it",
-    "CUDA_ERROR_NOT_READY": "synchronise before asking for it",
+    NOT_READY: "synchronise before asking for it",
 }
 _OTHER = "see the name in NVIDIA's CUDA driver API reference, and `dmesg` for Xid errors"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.errors import InputError
@@ -15,6 +16,7 @@ from puvae_rt.runtime.preprocess import Bytes, Roi
 
 NV12 = "nv12"
 MAX_COORDINATE = 1 << 30  # moved by a frame's side it is still an int32
+Regions: TypeAlias = Sequence[Roi]  # checked: integers, small enough for the kernel
 _SAMPLES = {"bgr8": (3,), "rgb8": (3,), "gray8": (), NV12: ()}  # of a pixel, as the array's last axis
 
 
@@ -38,40 +40,45 @@ class Frame:
         return self.address + self.height * self.pitch if self.layout == NV12 else 0
 
 
-@dataclass(frozen=True)
-class Regions:
-    """[R,4]: x, y, width, height of each, in pixels of the frame; int64, and small enough for the kernel's int32."""
-
-    boxes: npt.NDArray[np.int64]
-
-
 def checked_regions(regions: Sequence[Roi]) -> Regions:
-    """InputError unless each is four integers of a size that a frame can have."""
+    """[(x, y, width, height)] in pixels of a frame, each a Python integer that fits the kernel's int32.
+
+    InputError unless each is four integers of a size that a frame can have.
+    """
     try:
-        boxes = np.asarray(regions)
-    except ValueError:  # ragged
-        boxes = np.empty(0)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "iu":
+        boxes = [tuple(map(operator.index, region)) for region in regions]
+    except TypeError:
+        boxes = [()]
+    if any(len(box) != 4 for box in boxes):
         raise InputError(f"regions: got {regions!r}, expected (x, y, width, height) of each, integers; round them")
-    if np.abs(boxes.astype(np.float64)).max() > MAX_COORDINATE:
-        raise InputError(f"regions: got {regions!r}, expected numbers up to {MAX_COORDINATE}; cut them to the frame")
-    return Regions(boxes.astype(np.int64))
+    if any(not -MAX_COORDINATE <= number <= MAX_COORDINATE for box in boxes for number in box):
+        raise InputError(
+            f"regions: got {regions!r}, expected x, y, width, height up to {MAX_COORDINATE}; cut them to the frame"
+        )
+    return [(x, y, width, height) for x, y, width, height in boxes]
 
 
 def host_frame(pixels: Bytes, regions: Regions, layout: str) -> tuple[Bytes, Regions]:
-    """The part of a frame that the regions touch, and the regions in its pixels.
+    """The part of a checked frame that the regions touch, a view, and the regions in its pixels.
 
-    Where a region sticks out of the frame the part ends where the frame does, so that its border is repeated.
+    Where a region sticks out of the frame the part ends where the frame does, so that its border is repeated. NV12
+    is taken whole: its planes lie one behind the other.
     """
-    _check_layout(pixels.shape, pixels.dtype, layout)
     if layout == NV12:
-        return np.ascontiguousarray(pixels), regions
-    boxes = regions.boxes
+        return pixels, regions
     height, width = pixels.shape[:2]
-    left, top = (int(v) for v in np.clip(boxes[:, :2].min(axis=0), 0, (width - 1, height - 1)))
-    right, bottom = (int(v) for v in np.clip((boxes[:, :2] + boxes[:, 2:]).max(axis=0), 1, (width, height)))
-    moved = Regions(boxes - (left, top, 0, 0))
-    return np.ascontiguousarray(pixels[top:bottom, left:right]), moved
+    left = min(max(min(x for x, _, _, _ in regions), 0), width - 1)
+    top = min(max(min(y for _, y, _, _ in regions), 0), height - 1)
+    right = min(max(max(x + w for x, _, w, _ in regions), 1), width)
+    bottom = min(max(max(y + h for _, y, _, h in regions), 1), height)
+    return pixels[top:bottom, left:right], [(x - left, y - top, w, h) for x, y, w, h in regions]
+
+
+def check_host_frame(pixels: Any, layout: str) -> None:
+    """InputError unless a frame on the host is an array as its layout has it."""
+    if not isinstance(pixels, np.ndarray):
+        raise InputError(f"frame: got {type(pixels).__name__}, expected a uint8 array on the host; see enqueue_frame()")
+    _check_layout(pixels.shape, pixels.dtype, layout)
 
 
 def device_frame(array: DeviceArray, layout: str) -> Frame:

@@ -1,11 +1,15 @@
-"""From verified files to a GPU engine: TensorRT's on a GPU, ONNX Runtime in its place on the emulated device."""
+"""From verified files to engines on a device: TensorRT's on a GPU, ONNX Runtime in its place on the emulated device."""
 
 from __future__ import annotations
 
-import functools
 import logging
+import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
 from puvae_rt.device import Device, open_device
@@ -14,8 +18,7 @@ from puvae_rt.errors import BundleError, ContractError
 from puvae_rt.files import sha256_of
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.compiled import CompiledEngine
-from puvae_rt.gpu.pipeline import GpuPipeline
-from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.gpu.engines import Engines
 from puvae_rt.gpu.stand_in import StandIn
 from puvae_rt.gpu.tensorrt import library
 from puvae_rt.runtime import cache, machine
@@ -25,59 +28,57 @@ from puvae_rt.runtime.manifest import Manifest
 logger = logging.getLogger(__name__)
 
 
-def open_gpu_engine(source: Source, device: str | Device | None, threads: int) -> GpuEngine:
-    """The engine of a verified source for a GPU target.
+@dataclass(frozen=True)
+class Loaded:
+    """Engines on an open device.
+
+    Attributes:
+        engines: of the source.
+        device: where they are.
+        free: frees the engines, and the device if it was opened here; to be called once.
+    """
+
+    engines: Engines
+    device: Device
+    free: Callable[[], None]
+
+
+def load_engines(source: Source, device: str | Device | None = None, threads: int | None = None) -> Loaded:
+    """The engines of a verified source for a GPU target.
 
     Args:
         source: a bundle's engine.
         device: a name as `open_device` takes it, or an open device, which stays the caller's to close.
-        threads: of ONNX Runtime on the emulated device.
+        threads: of ONNX Runtime on the emulated device; None is every processor.
     Raises:
-        TargetUnavailableError, BundleError, DeviceError
-    """
-    make, free = prepare(source, device, threads)
-    try:
-        return GpuEngine(make, free)
-    except BaseException:
-        free()
-        raise
-
-
-def prepare(
-    source: Source, device: str | Device | None, threads: int | None = None
-) -> tuple[Callable[..., GpuPipeline], Callable[[], None]]:
-    """Loads a source's engines: what makes pipelines of them, and what frees them and the device, if it opened one.
-
-    ContractError for a source that is built for the CPU; otherwise as `open_gpu_engine`.
+        ContractError: the source is built for the CPU.
+        TargetUnavailableError: this machine has no such library or device layer.
+        BundleError: built for another GPU or release, or its engine is not the model's.
+        DeviceError: no such GPU, or it refuses the engine.
     """
     if source.target == CPU:
         raise ContractError(
             f"{source.name!r}: built for the CPU, expected target 'rtx' or 'tensorrt'; give one, or use Purifier.load"
         )
     manifest = Manifest.read(source.engine.parent)
-    own = open_device(device) if device is None or isinstance(device, str) else None
-    on = own or device
-    assert on is not None and not isinstance(on, str)
-    try:
-        engine, classifier = load_engines(source, manifest, on, machine.thread_count(threads))
-    except BaseException:
-        if own is not None:
-            own.close()
-        raise
-    make = functools.partial(GpuPipeline, engine, on, source.contract, len(source.classes), manifest.score, classifier)
-    return make, functools.partial(_free, engine, classifier, own)
+    with ExitStack() as made:
+        on = made.enter_context(open_device(device)) if device is None or isinstance(device, str) else device
+        purifier, classifier = _compiled(source, manifest, on, machine.thread_count(threads))
+        engines = Engines(purifier, source.contract, len(source.classes), manifest.score, classifier)
+        made.callback(engines.close)
+        return Loaded(engines, on, made.pop_all().close)
 
 
-def load_engines(
+def _compiled(
     source: Source, manifest: Manifest, device: Device, threads: int
 ) -> tuple[CompiledEngine, CompiledEngine | None]:
     """The purifier's engine and its classifier's, or None."""
     device.activate()
     if isinstance(device, EmulatedDevice):
         batch = min(manifest.options.batch), max(manifest.options.batch)
-        engine: CompiledEngine = StandIn(device, _beside(source, manifest), batch, threads)
+        purifier = StandIn(device, _beside(source, manifest), batch, threads)
         classifier = source.classifier and StandIn(device, source.classifier, (1, batch[1]), threads)
-        return engine, classifier or None
+        return purifier, classifier or None
     version = library.load(source.target).__version__
     library.check_identity(manifest, device.properties, version, source.engine.parent)
     engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
@@ -98,7 +99,7 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
 
     Without a writable cache the classifier runs on the CPU behind the pipeline: the reason is logged.
     """
-    capability = ".".join(map(str, device.properties.compute_capability))
+    capability = library.dotted(device.properties.compute_capability)
     batch = min(manifest.options.batch), max(manifest.options.batch)
     identity: cache.Identity = {
         "source_sha256": sha256_of(model),
@@ -125,9 +126,11 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
     return engine
 
 
-def _free(engine: CompiledEngine, classifier: CompiledEngine | None, device: Device | None) -> None:
-    engine.close()
-    if classifier is not None:
-        classifier.close()
-    if device is not None:
-        device.close()
+def __getattr__(name: str) -> Any:
+    """What lived here until 0.2."""
+    if name != "open_gpu_engine":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{__name__}.{name} is now in puvae_rt.gpu.pool; the old name goes in 0.3", DeprecationWarning, stacklevel=2
+    )
+    return getattr(import_module("puvae_rt.gpu.pool"), name)

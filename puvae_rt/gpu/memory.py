@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from puvae_rt.device import Device, Stream
-
-ALIGNMENT = 256  # of every array: what TensorRT asks of a tensor's address, more than our kernels' vector loads want
+from puvae_rt.device import ALIGNMENT, Device, Stream
 
 
 class Mirror:
@@ -23,7 +21,11 @@ class Mirror:
 
     def __init__(self, device: Device, nbytes: int) -> None:
         self._device, self.host = device, device.allocate_host(nbytes)
-        self._memory = None if self.host.address else device.allocate(nbytes)
+        try:
+            self._memory = None if self.host.address else device.allocate(nbytes)
+        except BaseException:
+            self.host.close()
+            raise
 
     @property
     def nbytes(self) -> int:
@@ -90,4 +92,5 @@ class Layout:
 
 
 def aligned(nbytes: int) -> int:
+    """`nbytes`, rounded up to where the next array may begin."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT

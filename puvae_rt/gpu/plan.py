@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from puvae_rt.device import Device, Graph, Module, Stream
 from puvae_rt.errors import DeviceError
+from puvae_rt.gpu.compiled import Execution
 from puvae_rt.kernels.launch import Launch
 
 logger = logging.getLogger(__name__)
-
-Step = Callable[[], None]
 
 
 class Kernel:
@@ -28,11 +27,18 @@ class Kernel:
         self._module.launch(self.launch, self.arguments, self._stream)
 
 
-class Steps(NamedTuple):
-    """Work in stream order; each puts its own on the stream and returns."""
+class Step(NamedTuple):
+    """One piece of work; `enqueue` puts it on the stream and returns."""
 
-    work: Mapping[str, Step]  # by what it is for
-    obstacle: str | None = None  # why it cannot be captured; None when nothing is known against it
+    name: str
+    enqueue: Callable[[], None]
+
+
+class Steps(NamedTuple):
+    """Work in stream order."""
+
+    work: tuple[Step, ...]
+    executions: Mapping[str, Execution]  # of engines, among them
     variable: Kernel | None = None  # the step whose arguments change from call to call
 
 
@@ -41,6 +47,13 @@ class Plan:
 
     The first run enqueues them one by one: TensorRT wants one such run before a capture. The second captures them,
     and from then on a call is one graph launch. What cannot be captured goes on plainly; the reason is logged once.
+
+    Args:
+        device, stream: where it runs.
+        name: of the shape, for the log.
+        steps: what it does.
+    Attributes:
+        obstacle: why it is not captured; None when it is, or will be.
     """
 
     def __init__(self, device: Device, stream: Stream, name: str, steps: Steps) -> None:
@@ -50,8 +63,6 @@ class Plan:
         self.obstacle: str | None = None
         if not device.captures:
             self._give_up(f"device layer {device.layer!r} has no graphs; use device='cuda'")
-        elif steps.obstacle is not None:
-            self._give_up(steps.obstacle)
 
     @property
     def captured(self) -> bool:
@@ -71,8 +82,8 @@ class Plan:
 
     def enqueue(self) -> None:
         """The steps one by one, whether there is a graph or not."""
-        for step in self.steps.work.values():
-            step()
+        for step in self.steps.work:
+            step.enqueue()
         self._warm = True
 
     def close(self) -> None:
@@ -91,6 +102,11 @@ class Plan:
         return self.steps.variable
 
     def _capture(self) -> None:
+        """Engines are asked after their first run: before it, TensorRT has yet to set itself up."""
+        reasons = (run.why_not_capturable(self._stream) for run in self.steps.executions.values())
+        if (reason := next(filter(None, reasons), None)) is not None:
+            self._give_up(reason)
+            return
         try:
             self._graph = self._device.capture(self._stream, self.enqueue)
         except DeviceError as error:
@@ -109,25 +125,34 @@ class Plan:
 
 
 class Plans:
-    """The most recently used plans."""
+    """The most recently used plans.
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    Args:
+        capacity: how many.
+        retire: is given each one that makes room, whose work may still be running.
+    """
+
+    def __init__(self, capacity: int, retire: Callable[[Plan], None]) -> None:
+        self._capacity, self._retire = capacity, retire
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._plans)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._plans
+
     def get(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
         """The plan of a shape; the one unused for longest makes room for a new one."""
         if key not in self._plans:
+            made = make()
             while len(self._plans) >= self._capacity:
-                _, oldest = self._plans.popitem(last=False)
-                oldest.close()
-            self._plans[key] = make()
+                self._retire(self._plans.popitem(last=False)[1])
+            self._plans[key] = made
         self._plans.move_to_end(key)
         return self._plans[key]
 
     def close(self) -> None:
+        """Closes all of them; their work must be done."""
         while self._plans:
             self._plans.popitem()[1].close()

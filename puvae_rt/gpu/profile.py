@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from puvae_rt.gpu.pipeline import CLASSIFIER, DOWNLOAD, ENGINE, UPLOAD, GpuPipeline
+from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.plan import Plan
+from puvae_rt.gpu.steps import CLASSIFIER, DOWNLOAD, ENGINE, UPLOAD
 from puvae_rt.runtime.results import Floats
 
 WARM_UP = 20  # calls before the first that counts: clocks rise, and the graph is captured
@@ -87,11 +88,11 @@ def _parts(pipeline: GpuPipeline, plan: Plan) -> dict[str, float]:
     device, stream, work = pipeline.device, pipeline.stream, plan.steps.work
     marks = [device.event(timed=True) for _ in range(len(work) + 1)]
     marks[0].record(stream)
-    for step, mark in zip(work.values(), marks[1:], strict=True):
-        step()
+    for step, mark in zip(work, marks[1:], strict=True):
+        step.enqueue()
         mark.record(stream)
     stream.synchronize()
-    return {name: end.elapsed_ms(start) for name, start, end in zip(work, marks, marks[1:], strict=False)}
+    return {step.name: end.elapsed_ms(start) for step, start, end in zip(work, marks, marks[1:], strict=False)}
 
 
 def _whole(pipeline: GpuPipeline, plan: Plan, images: Floats, noise: Floats | None) -> tuple[float, float, float]:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.device import Stream
+from puvae_rt.device import ALIGNMENT, Stream
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.device.status import failure
 from puvae_rt.errors import BundleError
 from puvae_rt.gpu.compiled import Signature
-from puvae_rt.gpu.memory import ALIGNMENT
 from puvae_rt.runtime.manifest import TensorSpec
 from puvae_rt.runtime.session import Session, Tensor, open_session
 

@@ -23,7 +23,7 @@ from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
-    from puvae_rt.gpu.pipeline import Outcome
+    from puvae_rt.gpu.results import PurifiedBatch
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class FrameEngine(Engine, Protocol):
     def classifies(self) -> bool:
         """Whether its labels are a classifier's."""
 
-    def run_frame(self, frame: Bytes, roi: Roi) -> Outcome:
+    def run_frame(self, frame: Bytes, roi: Roi) -> PurifiedBatch:
         """One region of a checked frame, BGR or gray."""
 
 
@@ -61,7 +61,7 @@ def open_engine(source: Source, threads: int, device: str | Device | None = None
                 f"device {device!r} with target 'cpu': leave it out, or load target='rtx' or 'tensorrt'"
             )
         return _cpu_engine(source, threads)
-    from puvae_rt.gpu.loading import open_gpu_engine  # a CPU user needs none of it
+    from puvae_rt.gpu.pool import open_gpu_engine  # a CPU user needs none of it
 
     return open_gpu_engine(source, device, threads)
 

@@ -7,11 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import puvae_rt
+
 from puvae_rt.errors import BuildError
 from puvae_rt.runtime import cache
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel
 from puvae_rt.toolchain import build_on_demand
+from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
@@ -42,7 +43,7 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
         "source_sha256": model.sha256[WEIGHTS_FILE],
         "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
         "library": library.__version__,
-        "puvae_rt": puvae_rt.__version__,
+        "puvae_rt": __version__,
     }
 
     def make(folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_torch_tensors_go_in_and_out_without_a_copy(bundle: Path, images: np.nda
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
-    from puvae_rt.gpu.loading import open_gpu_engine
+    from puvae_rt.gpu.pool import open_gpu_engine
     from puvae_rt.runtime.bundle import resolve
 
     with open_device() as device:

@@ -186,6 +186,10 @@ class FakeDriver:
     def _cuEventSynchronize(self, event):  # noqa: N802
         self.of(event).synchronize()
 
+    def _cuEventQuery(self, event):  # noqa: N802
+        if not self.of(event).done():
+            raise DeviceError("cuEventQuery", "CUDA_ERROR_NOT_READY", "")
+
     def _cuEventElapsedTime(self, start, end):  # noqa: N802
         return self.of(end).elapsed_ms(self.of(start))
 

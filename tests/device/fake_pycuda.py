@@ -67,6 +67,9 @@ class FakePycuda:
             def synchronize(self) -> None:
                 fake._try(self._event.synchronize)
 
+            def query(self) -> bool:
+                return fake._try(self._event.done)
+
             def time_since(self, event: Any) -> float:
                 return fake._try(self._event.elapsed_ms, event._event)
 

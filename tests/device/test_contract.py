@@ -257,3 +257,25 @@ def test_two_threads(device: Device) -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_an_event_says_whether_it_is_reached_without_waiting(device: Device) -> None:
+    with device.stream() as stream, device.event() as event, device.allocate(1 << 20) as memory:
+        assert event.done(), "it was never recorded"
+        for _ in range(3):
+            device.fill(memory.address, 1, memory.nbytes, stream)
+            event.record(stream)
+            event.done()  # either; the next line decides
+            stream.synchronize()
+            assert event.done()
+
+
+def test_an_event_behind_work_that_did_not_run_is_not_done() -> None:
+    with EmulatedDevice(seed=0) as device, device.stream() as stream, device.event() as event:
+        answers = []
+        for _ in range(20):
+            device.enqueue(stream, "work", lambda: answers.append(event.done()))
+            event.record(stream)
+            stream.synchronize()
+            assert event.done()
+    assert len(answers) == 20

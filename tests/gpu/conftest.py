@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from puvae_rt.device.emulated import EmulatedDevice
-from puvae_rt.gpu.loading import open_gpu_engine
 from puvae_rt.gpu.pipeline import GpuPipeline
-from puvae_rt.gpu.pool import GpuEngine
+from puvae_rt.gpu.pool import GpuEngine, open_gpu_engine
 from puvae_rt.runtime.bundle import resolve
 from tests.gpu.bundles import save_gpu_bundle
 

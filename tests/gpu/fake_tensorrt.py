@@ -36,7 +36,8 @@ NUMPY = {DataType.FLOAT: "float32", DataType.HALF: "float16"}
 class IExecutionContext:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine, self._shapes, self._addresses, self._runs = engine, {}, {}, 0
-        engine._fake.contexts.append(self)
+        self._running = [0]  # apart from the context: work that is enqueued does not keep it alive
+        engine._fake.contexts += 1
         assert engine._fake.gpu_is_current(), "a context takes memory on the thread's current GPU"
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -62,20 +63,35 @@ class IExecutionContext:
         if not self._runs and fake.device._streams[stream_handle].capture is not None:
             raise AssertionError("TensorRT wants one run before a capture")
         self._runs += 1
-        fake.device.schedule.enqueue(fake.device._queue(stream_handle), lambda: Operation("enqueueV3", self._run))
+        run = _work(self._engine, next(iter(self._shapes.values()))[0], dict(self._addresses), self._running)
+        fake.device.schedule.enqueue(fake.device._queue(stream_handle), run)
         return True
 
-    def _run(self) -> None:
-        engine, device = self._engine, self._engine._fake.device
-        batch = next(iter(self._shapes.values()))[0]
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self._runs > 0 and self._engine._fake.capturable
 
-        def view(name: str) -> Any:
-            shape = (batch, *engine.get_tensor_shape(name)[1:])
-            return device.array(self._addresses[name], shape, NUMPY[engine.get_tensor_dtype(name)])
+    def __del__(self) -> None:
+        self._engine._fake.freed_while_running += bool(self._running[0])
 
+
+def _work(engine: ICudaEngine, batch: int, addresses: dict[str, int], running: list[int]) -> Callable[[], Operation]:
+    device = engine._fake.device
+
+    def view(name: str) -> Any:
+        shape = (batch, *engine.get_tensor_shape(name)[1:])
+        return device.array(addresses[name], shape, NUMPY[engine.get_tensor_dtype(name)])
+
+    def run() -> None:
+        running[0] -= 1
         feed = {name: view(name) for name in engine._inputs}
         for name, value in zip(engine._outputs, engine._session.run(engine._outputs, feed), strict=True):
             view(name)[...] = value
+
+    def enqueue() -> Operation:
+        running[0] += 1
+        return Operation("enqueueV3", run)
+
+    return enqueue
 
 
 class ICudaEngine:
@@ -112,7 +128,8 @@ class FakeTensorrt:
     DataType, TensorIOMode, ILogger = DataType, TensorIOMode, ILogger
 
     def __init__(self, device: EmulatedDevice, gpu_is_current: Callable[[], bool]) -> None:
-        self.device, self.contexts, self.refuse_enqueue = device, [], False
+        self.device, self.contexts, self.refuse_enqueue = device, 0, False
+        self.capturable, self.freed_while_running = True, 0
         self.gpu_is_current = gpu_is_current
         fake = self
 

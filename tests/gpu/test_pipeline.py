@@ -198,10 +198,10 @@ def test_a_batch_that_tensorrt_could_not_read_in_place_is_copied(pipeline, devic
             batch = images(3, seed)
             device.to_device(memory.address + first, batch, mine)
             array = DeviceArray(memory.address + first, batch.shape, batch.dtype, batch[0].nbytes, device, mine)
-            before = device.snapshot().synchronisations
+            before = device.snapshot()
             outputs = pipeline.enqueue(array)
-            assert device.snapshot().synchronisations == before
-            assert ("copy" in pipeline._plans.get(("device", 3, array.address), None).steps.work) == bool(first)
+            assert device.snapshot().synchronisations == before.synchronisations
+            assert device.snapshot().copies - before.copies == bool(first)
             np.testing.assert_allclose(np.from_dlpack(outputs[RMSE]), _rmse(batch), atol=tolerances.HALF_PIXEL)
 
 
@@ -307,9 +307,9 @@ def test_all_nan_is_reported(device: EmulatedDevice, tmp_path: Path) -> None:
 def test_no_uninitialised_byte_is_copied_to_the_host(pipeline: GpuPipeline) -> None:
     """compute-sanitizer's initcheck would report it."""
     pipeline.run(images(1))
-    layout = Layout(pipeline._outputs, 1)
+    layout = Layout(pipeline._engines.outputs, 1)
     ends = {layout.offsets[field.name] + field.entry_bytes for field in layout.fields}
-    gaps = [pipeline._outbox.host.array[end : aligned(end)] for end in ends]
+    gaps = [pipeline._buffers.outbox.host.array[end : aligned(end)] for end in ends]
     assert sum(map(len, gaps)) and all((gap == 0).all() for gap in gaps)
 
 
@@ -334,6 +334,9 @@ def test_a_frame_larger_than_the_buffer_makes_it_grow(pipeline: GpuPipeline, dev
     "call, message",
     [
         (lambda p: p.run(images(9)), "1 to 8"),
+        (lambda p: p.run(images(2)[:, :, :1, :1]), r"expected float32 \(2, 1, 28, 28\)"),
+        (lambda p: p.run(images(2).astype(np.float64)), "got float64"),
+        (lambda p: p.frame([[1]], [(0, 0, 4, 4)], "gray8"), "got list, expected a uint8 array"),
         (lambda p: p.frame(np.zeros((4, 4, 3), np.uint8), [(0, 0, 4, 4)], "gray8"), r"\[H,W\]"),
         (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4, 4)], "yuv"), "expected one of nv12"),
         (lambda p: p.frame(np.zeros((4, 4), np.uint8), [(0, 0, 4, 4)], "nv12"), "even sides"),

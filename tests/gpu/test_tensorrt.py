@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from puvae_rt.device import Device
+from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
 from puvae_rt.gpu import tensorrt as trt
-from puvae_rt.gpu.loading import open_gpu_engine
+from puvae_rt.gpu.pipeline import GpuPipeline
+from puvae_rt.gpu.pool import open_gpu_engine
 from puvae_rt.runtime.bundle import resolve
 from tests.device.conftest import cuda_over
 from tests.gpu import fake_tensorrt
@@ -25,6 +27,8 @@ from tests.gpu.test_pipeline import assert_purified, images
 from tests.runtime import toy
 
 API = json.loads((Path(__file__).parents[1] / "contracts/tensorrt.json").read_text())
+
+RTX_ONLY = ("is_stream_capturable",)
 
 
 @pytest.fixture
@@ -60,9 +64,35 @@ def test_the_pipeline_runs_on_tensorrt(gpu, library, tmp_path: Path, target: str
                 assert_purified(pipeline.run(images(count, repeat)), images(count, repeat))
             pipeline.frame(frame, [(repeat, 0, 30, 30)], "bgr8")
     engine.close()
-    assert len(library.contexts) == 3, "one context for each captured shape"
+    assert library.contexts == 3, "one context for each captured shape"
     assert library.device.snapshot().captures == 3
     assert library.device.snapshot().pageable_copies == 0
+
+
+def test_a_context_that_makes_room_is_freed_when_its_work_is_done(gpu, library, emulated, tmp_path: Path) -> None:
+    bundle = save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True)
+    with GpuPipeline.load(bundle, device=gpu, classifier=False, graphs=2) as pipeline, emulated.stream() as stream:
+        batches = {count: emulated.allocate(images(count).nbytes) for count in range(1, 9)}
+        for memory in batches.values():
+            emulated.fill(memory.address, 0, memory.nbytes, stream)
+        stream.synchronize()
+        for _ in range(3):
+            for count, memory in batches.items():
+                shape = (count, *toy.GRAY.shape)
+                pipeline.enqueue(DeviceArray(memory.address, shape, np.dtype(np.float32), 3136, gpu))
+    assert library.contexts >= 3 * len(batches) - 2, "each shape pushes another out"
+    assert library.freed_while_running == 0
+
+
+def test_an_engine_that_cannot_be_captured_says_so_once_it_is_warm(gpu, library, tmp_path: Path, caplog) -> None:
+    engine = open_on(gpu, save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True))
+    library.capturable = False
+    with engine.pipeline() as pipeline:
+        for repeat in range(3):
+            assert_purified(pipeline.run(images(2, repeat)), images(2, repeat))
+        assert "cannot be captured" in (pipeline.plan_for_batch(2).obstacle or "")
+    engine.close()
+    assert len([r for r in caplog.records if "without a CUDA graph" in r.message]) == 1
 
 
 def test_tensorrt_finds_its_gpu_current_in_every_thread(gpu, library, tmp_path: Path) -> None:
@@ -134,7 +164,7 @@ def test_the_stand_in_has_tensorrts_signatures(release: str, library) -> None:
     kinds = [fake_tensorrt.IExecutionContext, fake_tensorrt.ICudaEngine, library.Runtime]
     for kind in kinds:
         for name, member in vars(kind).items():
-            if name.startswith("_"):
+            if name.startswith("_") or (name in RTX_ONLY and not release.startswith("rtx")):
                 continue
             given = list(inspect.signature(member).parameters)[1:]
             overloads = [[parameter.rstrip("=") for parameter in names] for names in api[kind.__name__][name]]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from puvae_rt.device.protocol import Bytes, HostKind
+from puvae_rt.device.protocol import ALIGNMENT, Bytes, HostKind
 from puvae_rt.device.status import failure
 
-ALIGNMENT = 256  # as cuMemAlloc's
 GUARD = 4096  # bytes before and after each block that nobody may write
 GUARD_BYTE = 0xA5
 UNWRITTEN = 0xFF  # what fresh device memory holds: NaN as a float, -1 as an integer

@@ -94,6 +94,12 @@ class EmulatedEvent(Owner):
             self._device.schedule.drain_until(lambda: self._point.reached >= number)
             self._device.schedule.check()
 
+    def done(self) -> bool:
+        self._device.refuse_in_capture("cuEventQuery")
+        with self._device.schedule.lock:
+            self._device.schedule.check()
+            return self._point.reached >= self._point.recorded
+
     def elapsed_ms(self, start: Any) -> float:
         if not (self._timed and start._timed):
             raise failure("cuEventElapsedTime", "CUDA_ERROR_INVALID_HANDLE", "an event without timing")
