@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from export.kernel_check import check_kernels
-from puvae_rt.version import __version__
 from puvae_rt.device import EMULATED, Device, open_device
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import ContractError
@@ -25,6 +24,7 @@ from puvae_rt.runtime.bundle import CPU, open_bundle
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.version import __version__
 
 GPU = "gpu"
 COMPARED = 32  # images of the graph against plain calls

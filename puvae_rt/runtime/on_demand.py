@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from puvae_rt.errors import BuildError
 from puvae_rt.runtime import cache
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel
