@@ -6,12 +6,11 @@ The bundle OUT/MODEL-TARGET-PRECISION appears whole or not at all, and replaces 
 from __future__ import annotations
 
 import argparse
-import math
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,140 +20,89 @@ import onnxruntime
 
 import puvae_rt
 from export.attacked_samples import Progress
-from export.classifier import write_chosen_classifier
-from export.cost import macs_per_image
-from export.engine import FP16, FP32, Compiled, check_target, compile_engine
+from export.engine import Compiled, compile_engine
 from export.output import output_folder
+from export.prepare import Build, prepare
 from export.proof import prove_exact
 from export.quality import EXACT_ERROR
 from export.samples import Samples
-from export.source import EXACT, PASSES, Source, read_source
+from export.settings import DEFAULT_BATCH, FP32, PRECISIONS, Settings
+from export.source import EXACT, PASSES
 from export.summary import bundle_table
-from export.verify import DATA_HELP, find_samples, verify
+from export.verify import DATA_HELP, verify
 from puvae_rt.cli.command import run_command
-from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH, REFERENCE_FILE
-from puvae_rt.errors import ContractError, QualityError
-from puvae_rt.files import refuse_overwrite, sha256_of
+from puvae_rt.contract import CLASSIFIER_FILE, MANIFEST_FILE, REFERENCE_FILE
+from puvae_rt.errors import QualityError
+from puvae_rt.files import sha256_of
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.onnx_file import write_onnx
-from puvae_rt.runtime.bundle import CPU
-from puvae_rt.runtime.manifest import TARGETS, Manifest, Options
-
-PRECISIONS = (FP32, FP16)
-DEFAULT_BATCH = (1, 8)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to build; ContractError names the flag to change."""
-
-    model: str  # a shipped name, a .safetensors checkpoint, or an .onnx of ours
-    out: Path
-    target: str = CPU
-    precision: str = FP32
-    passes: str = EXACT
-    sigma: float = 0.0
-    batch: tuple[int, ...] = DEFAULT_BATCH
-    compute_capabilities: tuple[str, ...] | None = None
-    classifier: str | None = None  # a shipped one's name or a file; None is the shipped model's default
-    samples: Path | None = None
-    data: Path | None = None  # the dataset to verify on; None: only where no samples are given or shipped
-    verify: bool = True
-
-    def __post_init__(self) -> None:
-        for flag, value, allowed in (
-            ("target", self.target, TARGETS),
-            ("precision", self.precision, PRECISIONS),
-            ("passes", self.passes, PASSES),
-        ):
-            if value not in allowed:
-                raise ContractError(f"--{flag} {value}: expected one of {', '.join(allowed)}")
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ContractError(f"--sigma {self.sigma}: expected a finite number >= 0; the paper's choice is 0.1")
-        if not self.batch or any(not 1 <= size <= MAX_BATCH for size in self.batch):
-            raise ContractError(f"--batch {self.batch}: expected sizes from 1 to {MAX_BATCH}, such as 1,8")
-        trt.check_compute_capabilities(self.target, self.compute_capabilities)
-
-    @property
-    def inputs(self) -> dict[str, Path | str | None]:
-        """What is read, by the option that names it."""
-        return {
-            "--model": self.model,
-            "--classifier": self.classifier,
-            "--samples": self.samples,
-            "--data": self.data,
-        }
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        """GPUs to compile for; none where the target builds for its own machine."""
-        return trt.check_compute_capabilities(self.target, self.compute_capabilities)
+from puvae_rt.graph.plan import CPU
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.manifest import TARGETS, Manifest, Options, Quality
 
 
 def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[Path, Manifest]:
     """Builds one bundle and returns its folder and manifest.
 
+    Args:
+        settings: what to build.
+        progress: told of each step in a line.
     Raises:
-        ContractError, BuildError, UnknownModelError, DataError, TargetUnavailableError
+        ContractError, BuildError, BundleError, UnknownModelError, DataError, TargetUnavailableError
         QualityError: built, but worse than the reference beyond the limits; nothing is left of it.
     """
-    check_target(settings.target, settings.precision)
-    source = read_source(settings.model, settings.sigma)
-    model = source.description
-    folder = settings.out / f"{model.model}-{settings.target}-{settings.precision}"
-    refuse_overwrite({"--out": folder}, settings.inputs)
-    progress(f"{model.model}: {len(model.classes)} classes, {'x'.join(map(str, model.contract.shape))}")
-    samples = find_samples(settings.samples, settings.data, model, progress) if settings.verify else None
-    graph, description = source.graph(settings.passes)
-    progress(f"passes {settings.passes}: {macs_per_image(graph) / 1e6:.0f} million multiply-adds an image")
-    exact_error = prove_exact(source, samples) if samples and settings.passes == EXACT else None
-    with output_folder(folder, MANIFEST_FILE) as new:
-        write_onnx(new / REFERENCE_FILE, source.exact, model)
-        write_chosen_classifier(new, settings.classifier, source.shipped, model.contract, len(model.classes))
+    job = prepare(settings, progress)
+    exact_error = prove_exact(job.source, job.samples) if job.samples and settings.passes == EXACT else None
+    with output_folder(job.folder, MANIFEST_FILE) as new:
+        write_onnx(new / REFERENCE_FILE, job.source.exact, job.source.description)
+        if job.classifier is not None:
+            (new / CLASSIFIER_FILE).write_bytes(job.classifier.model)
         progress(f"compiling for {settings.target} in {settings.precision}")
-        compiled = compile_engine(
-            new, graph, description, settings.target, settings.precision, settings.batch, settings.capabilities
-        )
+        compiled = compile_engine(job, new)
         progress(f"{compiled.engine.kernels_per_frame} kernels a frame, {compiled.engine.evidence}")
-        manifest = _manifest(settings, source, compiled, new)
-        if samples:
-            progress(f"verifying on {len(samples)} images of {', '.join(samples.sets)}")
-            manifest = _gated(new, manifest, samples, exact_error)
+        manifest = _manifest(job, compiled, new)
+        if job.samples is not None:
+            progress(f"verifying on {len(job.samples)} images of {', '.join(job.samples.sets)}")
+            manifest = replace(manifest, quality=_judged(job, job.samples, manifest, new, exact_error))
         manifest.write(new)
-    return folder, manifest
+    return job.folder, manifest
 
 
-def _gated(folder: Path, manifest: Manifest, samples: Samples, exact_error: float | None) -> Manifest:
-    """The manifest with its quality report; QualityError when a limit is broken."""
-    quality = verify(folder, manifest, samples)
+def _judged(job: Build, samples: Samples, manifest: Manifest, folder: Path, exact_error: float | None) -> Quality:
+    """The engine's quality; QualityError when a limit is broken."""
+    model = job.description
+    classifier = None
+    if job.classifier is not None:  # under the name by which the user knows it
+        classifier = job.classifier.opened(model.contract, len(model.classes), available_cpus())
+    quality = verify(folder, manifest, samples, classifier=classifier)
     if not quality.passed:
         raise QualityError(
             f"the engine was built but is not good enough ({'; '.join(quality.failures)}), so no bundle was written; "
             "choose another --precision, or --no-verify to look into it"
         )
-    if exact_error is not None:
-        quality = replace(quality, built={**quality.built, EXACT_ERROR: exact_error})
-    return replace(manifest, quality=quality)
+    if exact_error is None:
+        return quality
+    return replace(quality, built={**quality.built, EXACT_ERROR: exact_error})
 
 
-def _manifest(settings: Settings, source: Source, compiled: Compiled, folder: Path) -> Manifest:
-    """Of a bundle whose other files are all in `folder`; not verified yet."""
-    model = source.description
+def _manifest(job: Build, compiled: Compiled, folder: Path) -> Manifest:
+    """The manifest of a bundle whose other files are all in `folder`, without its quality."""
+    model, asked = job.description, job.settings
     return Manifest(
         model=model.model,
         classes=model.classes,
         contract=model.contract,
         score=model.score,
-        target=settings.target,
-        precision=settings.precision,
-        passes=compiled.passes,
-        sigma=settings.sigma,
+        target=asked.target,
+        precision=asked.precision,
+        passes=model.passes,
+        sigma=asked.sigma,
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
         sizes={path.name: path.stat().st_size for path in sorted(folder.iterdir())},
-        source_sha256=source.sha256,
+        source_sha256=job.source.sha256,
         tools=_tools() | compiled.tools,
         engine=compiled.engine,
-        options=Options(settings.batch, settings.capabilities, settings.verify),
+        options=Options(asked.batch, asked.capabilities, asked.verify),
         quality=None,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from puvae_rt.contract import CLASSIFIER_FILE, IMAGE, LOGITS, ImageContract
+from puvae_rt.contract import IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
+from puvae_rt.files import read_bytes
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint
 from puvae_rt.models.header import CLASSIFIER, FORMAT, META_KEY, ClassifierHeader
 from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
+from puvae_rt.onnx_io import MAX_ONNX_BYTES, external_files, load, read_onnx
 from puvae_rt.runtime.assets import ShippedModel
 from puvae_rt.runtime.cpu import Classifier
 
@@ -76,8 +77,8 @@ def linear_output(position: int) -> str:
     return f"linear{position}"
 
 
-def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False) -> None:
-    """`half` as in `classifier_graph`."""
+def classifier_model(weights: ClassifierWeights, half: bool = False) -> bytes:
+    """The graph as a serialized ONNX model that says whose it is; `half` as in `classifier_graph`."""
     document = {
         "format": FORMAT,
         "kind": CLASSIFIER,
@@ -85,8 +86,14 @@ def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False)
         "classes": weights.classes,
         "architecture": weights.architecture,
     }
-    model = classifier_graph(weights, half).to_model({META_KEY: json.dumps(document, sort_keys=True)})
-    path.write_bytes(model.SerializeToString())
+    graph = classifier_graph(weights, half)
+    model: bytes = graph.to_model({META_KEY: json.dumps(document, sort_keys=True)}).SerializeToString()
+    return model
+
+
+def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False) -> None:
+    """Writes `classifier_model` to an .onnx file."""
+    path.write_bytes(classifier_model(weights, half))
 
 
 def expected_shapes(weights: ClassifierWeights | ClassifierHeader) -> Shapes:
@@ -137,23 +144,57 @@ def _weight(graph: Graph, name: str, weights: ClassifierWeights, half: bool) -> 
     return graph.op("Cast", [stored], f"{name}.fp32", to=TensorProto.FLOAT)
 
 
-def write_chosen_classifier(
-    folder: Path, choice: str | None, shipped: ShippedModel | None, contract: ImageContract, classes: int
-) -> None:
-    """classifier.onnx of a bundle: `choice` is "none", a shipped classifier's name, an .onnx or a .safetensors; None
-    takes the shipped model's default, and nothing for other models. BundleError when it takes other images."""
+@dataclass(frozen=True)
+class ChosenClassifier:
+    """A bundle's classifier as one file, with the name by which the user knows it."""
+
+    name: str
+    model: bytes
+
+    def opened(self, contract: ImageContract, classes: int, threads: int) -> Classifier:
+        """The classifier in a session; BundleError when it takes other images or has other classes."""
+        return Classifier(self.model, contract, classes, threads, name=self.name)
+
+
+def choose_classifier(
+    choice: str | None, shipped: ShippedModel | None, contract: ImageContract, classes: int
+) -> ChosenClassifier | None:
+    """The classifier that a bundle gets, checked; None where it gets none.
+
+    Args:
+        choice: "none", a shipped classifier's name, an .onnx or a .safetensors; None is the shipped model's default,
+            and none for other models. An .onnx may keep its weights in a file beside it.
+        shipped: the shipped model that the bundle is built of, if it is one.
+        contract: the images that it has to take.
+        classes: how many it has to tell apart.
+    Raises:
+        BuildError: there is no such file, or it is damaged.
+        BundleError: no such shipped classifier, or it takes other images or has other classes.
+    """
     if choice == NO_CLASSIFIER or (choice is None and shipped is None):
-        return
+        return None
     path = Path(choice or "")
     if path.suffix == ".safetensors":
-        path, weights = folder / CLASSIFIER_FILE, load_classifier(path)
-        write_classifier(path, weights)
-    elif path.suffix != ".onnx":
-        if shipped is None:
-            raise BuildError(f"--classifier {choice}: only a shipped model has classifiers by name; give a file")
+        model = classifier_model(load_classifier(path))
+    elif path.suffix == ".onnx":
+        if not path.is_file():
+            raise BuildError(f"--classifier {path}: no such file; give an .onnx, a .safetensors or a shipped name")
+        model = _in_one_file(path)
+    elif shipped is None:
+        raise BuildError(f"--classifier {choice}: only a shipped model has classifiers by name; give a file")
+    else:
         path = shipped.classifier(choice)
-    elif not path.is_file():
-        raise BuildError(f"--classifier {path}: no such file; give an .onnx, a .safetensors or a shipped name")
-    Classifier(path, contract, classes, threads=1)  # loads it, and checks its input and output
-    if path.parent != folder:
-        shutil.copyfile(path, folder / CLASSIFIER_FILE)
+        model = path.read_bytes()
+    chosen = ChosenClassifier(str(path), model)
+    chosen.opened(contract, classes, threads=1)
+    return chosen
+
+
+def _in_one_file(path: Path) -> bytes:
+    """The file's own bytes, or where it keeps weights in another file, the model with them in it."""
+    remedy = "export the classifier again, as one file"
+    data = read_bytes(path, MAX_ONNX_BYTES)
+    if not external_files(load(path, remedy=remedy)):
+        return data
+    model: bytes = read_onnx(path, remedy=remedy, one_file=False, check=False).SerializeToString()
+    return model

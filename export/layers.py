@@ -1,4 +1,4 @@
-"""TensorRT's own list of an engine's layers after fusion: the proof of the precision and of the launches per frame."""
+"""A compiler's own list of an engine's layers after fusion: the proof of its precision and of its launches a frame."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def from_log(messages: Iterable[str]) -> list[ListedLayer]:
     """The layers in a verbose build log (TensorRT-RTX); BuildError when it lists none, or in a form unknown here."""
     blocks = [message[len(LAYERS) :] for message in messages if message.startswith(LAYERS)]
     lines = [line for block in blocks for line in block.split("\n\n")[0].splitlines() if line]
-    return _nonempty([_from_line(line) for line in lines])
+    return nonempty([_from_line(line) for line in lines])
 
 
 def from_inspector(text: str) -> list[ListedLayer]:
     """The layers in the engine inspector's JSON (TensorRT)."""
     try:
         entries = json.loads(text)["Layers"]
-        return _nonempty([_from_entry(entry) for entry in entries])
+        return nonempty([_from_entry(entry) for entry in entries])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildError(
             f"engine inspector: layers in a form unknown here ({error!r}); this TensorRT is not supported"
@@ -105,7 +105,8 @@ def _as_asked(layer: ListedLayer, asked: str) -> bool:
     return weights <= {asked}
 
 
-def _nonempty(layers: list[ListedLayer]) -> list[ListedLayer]:
+def nonempty(layers: list[ListedLayer]) -> list[ListedLayer]:
+    """The layers; BuildError when there are none."""
     if not layers:
         raise BuildError("the compiler listed no layers, so the precision cannot be attested; expected a verbose build")
     return layers

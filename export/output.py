@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,17 @@ from pathlib import Path
 from puvae_rt._moved import renamed
 from puvae_rt.errors import BuildError, FileError
 from puvae_rt.files import atomic_folder
+
+
+def check_output(folder: Path, marker: str) -> None:
+    """Raises BuildError where `output_folder` would: to be called before work is done."""
+    if folder.is_symlink() or (folder.exists() and not (folder / marker).is_file()):
+        raise BuildError(f"{folder}: exists and holds no {marker}, so it is not ours to replace; choose another --out")
+    parent = next(parent for parent in folder.absolute().parents if parent.exists() or parent.is_symlink())
+    if not parent.is_dir():
+        raise BuildError(f"{folder}: cannot be written ({parent} is no folder); choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BuildError(f"{folder}: cannot be written (no permission to write into {parent}); choose another --out")
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from puvae_rt.errors import BuildError, UnknownModelError
 from puvae_rt.files import sha256_of
+from puvae_rt.graph import plan
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph
 from puvae_rt.graph.onnx_file import read_puvae
-from puvae_rt.graph.passes import apply, exact_passes
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
@@ -59,17 +59,16 @@ def read_source(model: str, sigma: float) -> Source:
 
 def _from_checkpoint(path: Path, sigma: float, found: ShippedModel | None) -> Source:
     weights = load_weights(path)
-    passes = exact_passes(weights.score, sigma)
     plain = straightforward(weights, sigma, dense=False)
-    description = Description(weights.model, weights.classes, weights.contract, weights.score, sigma, passes)
-    return Source(description, apply(plain, passes), plain, weights, weights.sha256, found)
+    described = Description(weights.model, weights.classes, weights.contract, weights.score, sigma, ())
+    exact, description = plan.exact(plain, described)
+    return Source(description, exact, plain, weights, weights.sha256, found)
 
 
 def _from_onnx(path: Path, sigma: float) -> Source:
     graph, description = read_puvae(path)
     if description.sigma != sigma:
         raise BuildError(f"{path}: made for --sigma {description.sigma:g}, asked for {sigma:g}; give the checkpoint")
-    if description.passes:
-        return Source(description, graph, None, None, sha256_of(path), None)
-    passes = exact_passes(description.score, sigma)
-    return Source(replace(description, passes=passes), apply(graph, passes), graph, None, sha256_of(path), None)
+    plain = None if description.passes else graph
+    exact, description = plan.exact(graph, description)
+    return Source(description, exact, plain, None, sha256_of(path), None)

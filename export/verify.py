@@ -48,7 +48,13 @@ PLAIN_IMAGES = 100
 DATASET_IMAGES = 200  # of a model that ships none: their attacks are made at every build
 
 
-def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | None = None) -> Quality:
+def verify(
+    folder: Path,
+    manifest: Manifest,
+    samples: Samples,
+    built: Built | None = None,
+    classifier: Classifier | None = None,
+) -> Quality:
     """The engine in `folder` against the reference graph beside it, on every image set.
 
     Args:
@@ -56,14 +62,14 @@ def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | No
         manifest: the bundle's.
         samples: images and labels; only the first 100 for a build without the exact passes.
         built: what runs the engine; None is the CPU.
+        classifier: the bundle's; None opens it.
     Raises:
         BundleError: a graph that the runtime refuses.
     """
     built = built or runners.on_cpu(folder, manifest)
     classes = len(manifest.classes)
-    classifier = None
-    if CLASSIFIER_FILE in manifest.files:
-        classifier = Classifier(folder / CLASSIFIER_FILE, manifest.contract, classes, available_cpus()).labels
+    if classifier is None and CLASSIFIER_FILE in manifest.files:
+        classifier = Classifier(folder / CLASSIFIER_FILE, manifest.contract, classes, available_cpus())
     return measure(
         runners.reference(folder, manifest),
         built.runner,
@@ -71,7 +77,7 @@ def verify(folder: Path, manifest: Manifest, samples: Samples, built: Built | No
         manifest.precision,
         built.evidence,
         noise_classes=classes if manifest.sigma > 0 else 0,
-        classifier=classifier,
+        classifier=None if classifier is None else classifier.labels,
     )
 
 

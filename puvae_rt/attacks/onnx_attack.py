@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puvae_rt.attacks.constants import EPSILON, IFGSM_STEP_SHARE, IFGSM_STEPS
-from puvae_rt.attacks.onnx_gradient import GRADIENT, gradient_model, read_onnx
+from puvae_rt.attacks.onnx_gradient import GRADIENT, gradient_model, read_classifier
 from puvae_rt.contract import IMAGE, LABEL, LOGITS
 from puvae_rt.errors import InputError
 from puvae_rt.runtime.session import open_session
@@ -29,7 +29,7 @@ class OnnxGradient:
     """
 
     def __init__(self, classifier: Path, threads: int = 1) -> None:
-        model = gradient_model(read_onnx(classifier))
+        model = gradient_model(read_classifier(classifier))
         remedy = "export the classifier again"
         self._session = open_session(model.SerializeToString(), threads, name=str(classifier), remedy=remedy)
         # `gradient_model` refuses a model whose sizes are not fixed

@@ -17,27 +17,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from puvae_rt.contract import IMAGE, LABEL, LOGITS
 from puvae_rt.errors import ContractError
+from puvae_rt.onnx_io import read_onnx
 
 GRADIENT = "gradient"
-MAX_ONNX_BYTES = 512 * 2**20
 
 Shape = tuple[int, ...]  # 0 stands for a size that is not fixed
 
 
-def read_onnx(path: Path) -> ModelProto:
-    """A checked ONNX model; `ContractError` when it is missing, too large, damaged or in several files."""
-    if not path.is_file():
-        raise ContractError(f"{path}: no such file; give the classifier's .onnx")
-    if path.stat().st_size > MAX_ONNX_BYTES:
-        raise ContractError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_ONNX_BYTES}")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, checker and text errors have no common base
-        raise ContractError(f"{path}: not a valid ONNX model ({error}); export it again") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ContractError(f"{path}: weights lie in another file; save the model as one file")
-    return model
+def read_classifier(path: Path) -> ModelProto:
+    """A checked ONNX model in one file; `ContractError` when it is missing, too large or damaged."""
+    return read_onnx(path, remedy="export the classifier again, as one file", error=ContractError)
 
 
 def gradient_model(classifier: ModelProto) -> ModelProto:

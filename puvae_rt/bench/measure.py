@@ -13,11 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import onnx
-
 from puvae_rt.bench.results import MEASURED, Bench, Result, this_machine
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.models.header import META_KEY
+from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.bundle import from_shipped, is_bundle, open_bundle
 from puvae_rt.runtime.latency import summary
 from puvae_rt.runtime.manifest import Manifest
@@ -178,6 +177,6 @@ class _Engine:
 
 def _described_passes(engine: Path) -> tuple[str, ...]:
     """Passes that an ONNX file says were applied to it."""
-    metadata = {entry.key: entry.value for entry in onnx.load(str(engine), load_external_data=False).metadata_props}
+    metadata = {entry.key: entry.value for entry in read_onnx(engine, error=BenchmarkError, check=False).metadata_props}
     described = metadata.get(META_KEY, "{}")
     return decode(described, _Described, str(engine), "reinstall the package", BenchmarkError).passes

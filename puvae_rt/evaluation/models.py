@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnx
 import torch
 from onnx import numpy_helper
 from torch import nn
@@ -26,6 +25,7 @@ from puvae_rt.files import sha256_of
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.layout import channels_last
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.training.artefacts import LOW_RANK, dense, load_classifier, load_generator, load_puvae, load_reformer
 
@@ -119,7 +119,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 def _from_onnx(path: Path, architecture: str) -> nn.Module:
     """A shipped classifier as a module, in FP32: the graph's weights carry the names of the module's parameters."""
     model = shipped(path.parent.name)
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = read_onnx(path, error=CheckpointError, remedy="reinstall the package").graph
     normalized = any(node.op_type == "InstanceNormalization" for node in graph.node)
     module = classifier(architecture, model.contract, len(model.classes), normalized)
     stored = {weight.name: torch.tensor(numpy_helper.to_array(weight)) for weight in graph.initializer}

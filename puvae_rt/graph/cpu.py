@@ -1,14 +1,9 @@
-"""The graph that ONNX Runtime runs on a CPU, made from a model's weights or from a graph."""
+"""The graph that ONNX Runtime runs on a CPU, made from a model's weights."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from puvae_rt.graph import plan
 from puvae_rt.graph.description import Description
-from puvae_rt.graph.graph import Graph
-from puvae_rt.graph.passes import apply, exact_passes
-from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
-from puvae_rt.graph.passes.cpu import apply_cpu
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights
 
@@ -18,17 +13,8 @@ def cpu_model(weights: Weights) -> bytes:
 
     image [N,C,H,W] in [0,1] -> purified [N,C,H,W], label [N] int64, rmse [N,K], score [N,K].
     """
-    passes = exact_passes(weights.score, 0.0)
-    plain = straightforward(weights, dense=False)
-    description = Description(weights.model, weights.classes, weights.contract, weights.score, 0.0, passes)
-    graph, description = for_cpu(apply(plain, passes), description)
-    graph.prune()
+    description = Description(weights.model, weights.classes, weights.contract, weights.score, 0.0, ())
+    graph, description = plan.exact(straightforward(weights, dense=False), description)
+    graph, description = plan.for_target(graph, description, plan.CPU)
     model: bytes = graph.to_model(description.to_metadata()).SerializeToString()
     return model
-
-
-def for_cpu(graph: Graph, description: Description) -> tuple[Graph, Description]:
-    """`graph` with the passes for ONNX Runtime, unless they were applied already or none were asked for."""
-    if not description.passes or description.passes[-len(CPU_PASSES) :] == tuple(CPU_PASSES):
-        return graph, description
-    return apply_cpu(graph), replace(description, passes=(*description.passes, *CPU_PASSES))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
 from puvae_rt.contract import IMAGE, NOISE
 from puvae_rt.errors import BuildError
@@ -14,8 +13,8 @@ from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import BATCH, OPSET, Graph, Tensor
 from puvae_rt.graph.selection import selection_outputs
 from puvae_rt.models.spec import LATENT
+from puvae_rt.onnx_io import check_sound, read_onnx
 
-MAX_FILE_BYTES = 1 << 30
 MAX_NODES = 1000
 _REMEDY = "give an .onnx that export.build or export.assets wrote"
 
@@ -37,16 +36,9 @@ def read_puvae(path: Path) -> tuple[Graph, Description]:
 
 def read_model(path: Path) -> ModelProto:
     """A checked, self-contained model of plain operators; nothing outside the file is read."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
-        model = onnx.load_model_from_string(path.read_bytes())
-        _check_plain(path, model)
-        onnx.checker.check_model(model, full_check=True)
-    except BuildError:
-        raise
-    except Exception as error:  # of several native libraries: no common base
-        raise BuildError(f"{path}: not a sound ONNX model ({_first_line(error)}); {_REMEDY}") from error
+    model = read_onnx(path, remedy=_REMEDY, check=False)
+    _check_plain(path, model)
+    check_sound(model, path, remedy=_REMEDY)
     return model
 
 
@@ -58,23 +50,16 @@ def contract_inputs(description: Description) -> list[Tensor]:
 
 
 def _check_plain(path: Path, model: ModelProto) -> None:
-    """No external data, functions, subgraphs or custom operators."""
+    """No functions, subgraphs or custom operators."""
     graph = model.graph
     if len(graph.node) > MAX_NODES or model.functions or graph.sparse_initializer:
         raise BuildError(f"{path}: {len(graph.node)} nodes, functions or sparse data; {_REMEDY}")
-    if any(tensor.data_location == TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(model)):
-        raise BuildError(f"{path}: keeps data in other files, expected one self-contained file; {_REMEDY}")
     for node in graph.node:
         if node.domain or any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise BuildError(f"{path}: node {node.name!r} is custom or holds a graph; {_REMEDY}")
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": OPSET}:
         raise BuildError(f"{path}: operator sets {opsets}, expected {OPSET}; {_REMEDY}")
-
-
-def _tensors(model: ModelProto) -> list[TensorProto]:
-    inside = [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
-    return [*model.graph.initializer, *inside]
 
 
 def _check_tensors(path: Path, got: list[Tensor], expected: list[Tensor]) -> None:
@@ -89,7 +74,3 @@ def _signature(tensor: Tensor) -> tuple[object, ...]:
 
 def _show(tensors: list[Tensor]) -> str:
     return ", ".join(f"{t.name} {np.dtype(t.dtype).name}{list(t.shape)}" for t in tensors) or "none"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

@@ -83,17 +83,25 @@ class Classifier:
     """An image classifier in ONNX: images [N,C,H,W] in [0,1] -> logits [N,K].
 
     Args:
-        model: the .onnx file.
+        model: the .onnx file, or a model's bytes.
         contract: the images' shape.
         classes: K.
         threads: of the session.
         one_file: refuse weights that lie in another file; otherwise they may lie beside it.
+        name: what messages call it; by default the file.
     Raises:
         BundleError: the file, or what the model takes and gives, is not as it has to be.
     """
 
     def __init__(
-        self, model: Path, contract: ImageContract, classes: int, threads: int, *, one_file: bool = False
+        self,
+        model: Path | bytes,
+        contract: ImageContract,
+        classes: int,
+        threads: int,
+        *,
+        one_file: bool = False,
+        name: str = "",
     ) -> None:
         image, logits = Wanted(contract.shape), Wanted((classes,), ANY_FLOAT)
         sides = ",".join(map(str, contract.shape))
@@ -101,7 +109,8 @@ class Classifier:
             f"export the classifier with input `{IMAGE}` [N,{sides}] float32 in [0,1] and output `{LOGITS}` "
             f"[N,{classes}] float32, N free" + (", as one file" if one_file else "")
         )
-        self._session, self._classes = open_session(model, threads, remedy=remedy, one_file=one_file), classes
+        self._classes = classes
+        self._session = open_session(model, threads, name=name, remedy=remedy, one_file=one_file)
         self._session.check({IMAGE: image}, {LOGITS: logits})
 
     def logits(self, images: Floats) -> Floats:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from puvae_rt.errors import BundleError, ContractError, EngineError, FileError
+from puvae_rt.errors import BuildError, BundleError, ContractError, EngineError, FileError
 from puvae_rt.files import MAX_MEMBER_BYTES, open_regular
 from puvae_rt.runtime import fork
 
@@ -211,28 +211,12 @@ def _check_file(model: Path, remedy: str, one_file: bool) -> None:
 
 def external_files(model: Path) -> list[str]:
     """The files beside an ONNX model that hold some of its tensors; none for a file that is no model."""
-    import onnx  # a tenth of a second that almost no load needs
+    from puvae_rt import onnx_io  # lazily: `onnx` takes a tenth of a second that almost no load needs
 
     try:
-        document = onnx.load(str(model), load_external_data=False)
-    except Exception:  # ONNX Runtime will say what is wrong with it
+        return onnx_io.external_files(onnx_io.load(model))
+    except BuildError:  # ONNX Runtime will say what is wrong with it
         return []
-    found: set[str] = set()
-    pending: list[Any] = [document.graph, *document.functions]
-    while pending:
-        part = pending.pop()
-        tensors = list(getattr(part, "initializer", ()))
-        for sparse in getattr(part, "sparse_initializer", ()):
-            tensors += [sparse.values, sparse.indices]
-        for attribute in (attribute for node in part.node for attribute in node.attribute):
-            tensors += [attribute.t, *attribute.tensors]
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                tensors += [sparse.values, sparse.indices]
-            pending += [attribute.g, *attribute.graphs]
-        for tensor in tensors:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                found |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return sorted(found)
 
 
 def _listed(tensors: Mapping[str, Any]) -> str:

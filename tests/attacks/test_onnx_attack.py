@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.attacks.onnx_attack import ATTACKS, OnnxGradient, fgsm, ifgsm
-from puvae_rt.attacks.onnx_gradient import gradient_model, read_onnx
+from puvae_rt.attacks.onnx_gradient import gradient_model, read_classifier
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError, InputError
 from tests.attacks.onnx_classifiers import OnnxChain, from_torch
@@ -204,7 +204,7 @@ def test_damaged_files_are_refused(content: bytes | None, tmp_path: Path) -> Non
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ContractError, match=r"c\.onnx"):
-        read_onnx(path)
+        read_classifier(path)
 
 
 @pytest.mark.parametrize(

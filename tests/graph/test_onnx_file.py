@@ -105,7 +105,7 @@ EDITS = {
     "nested-too-deep": (edit_description(score=[[[]]]), r"score: got a list of 1, expected an object"),
     "other-classes": (edit_description(classes=["a", "b"]), r"tensors .*, expected"),
     "no-sampling": (edit_description(sigma=0), r"expected none or|tensors"),
-    "external-data": (external_weights, r"keeps data in other files"),
+    "external-data": (external_weights, r"keeps its weights in /etc/passwd"),
     "custom-operator": (custom_operator, r"is custom or holds a graph"),
     "subgraph": (subgraph, r"is custom or holds a graph"),
     "operator-set": (older_operators, r"operator sets .*, expected 18"),

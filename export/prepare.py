@@ -1,0 +1,90 @@
+"""What a build works on: everything that it needs, read and checked before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.attacked_samples import Progress
+from export.classifier import ChosenClassifier, choose_classifier
+from export.cost import macs_per_image
+from export.output import check_output
+from export.samples import Samples
+from export.settings import FP32, Settings
+from export.source import Source, read_source
+from export.verify import find_samples
+from puvae_rt.contract import MANIFEST_FILE
+from puvae_rt.errors import BuildError
+from puvae_rt.files import refuse_overwrite
+from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.graph import plan
+from puvae_rt.graph.description import Description
+from puvae_rt.graph.graph import Graph
+from puvae_rt.graph.plan import CPU
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build, ready to be made.
+
+    Attributes:
+        settings: what was asked for.
+        source: the model before and after the exact passes, in FP32.
+        graph: what is compiled, after every pass and before its precision.
+        description: of `graph`; its passes are the engine's.
+        classifier: the bundle's, if it gets one.
+        samples: what the engine is verified on; None where it is not.
+    """
+
+    settings: Settings
+    source: Source
+    graph: Graph
+    description: Description
+    classifier: ChosenClassifier | None
+    samples: Samples | None
+
+    @property
+    def folder(self) -> Path:
+        """The bundle's."""
+        return bundle_folder(self.settings, self.description)
+
+
+def prepare(settings: Settings, progress: Progress) -> Build:
+    """Reads and checks all that a build needs; `progress` is told what was found.
+
+    Raises:
+        ContractError: --out is one of the inputs.
+        BuildError: the target cannot do what is asked, a file is damaged, or --out cannot be written.
+        BundleError: the classifier takes other images, or has other classes.
+        DataError: no test images, or of another model.
+        UnknownModelError, TargetUnavailableError
+    """
+    check_target(settings.target, settings.precision)
+    source = read_source(settings.model, settings.sigma)
+    model = source.description
+    folder = bundle_folder(settings, model)
+    refuse_overwrite({"--out": folder}, settings.inputs)
+    check_output(folder, MANIFEST_FILE)
+    progress(f"{model.model}: {len(model.classes)} classes, {'x'.join(map(str, model.contract.shape))}")
+    start, described = source.graph(settings.passes)
+    graph, described = plan.for_target(start, described, settings.target)
+    progress(f"passes {settings.passes}: {macs_per_image(start) / 1e6:.0f} million multiply-adds an image")
+    classifier = choose_classifier(settings.classifier, source.shipped, model.contract, len(model.classes))
+    samples = find_samples(settings.samples, settings.data, model, progress) if settings.verify else None
+    return Build(settings, source, graph, described, classifier, samples)
+
+
+def bundle_folder(settings: Settings, model: Description) -> Path:
+    """The bundle's folder: OUT/MODEL-TARGET-PRECISION."""
+    return settings.out / f"{model.model}-{settings.target}-{settings.precision}"
+
+
+def check_target(target: str, precision: str) -> None:
+    """Raises BuildError for what a target cannot do, and TargetUnavailableError where its library is absent."""
+    if target == CPU and precision != FP32:
+        raise BuildError(
+            f"--precision {precision} with --target cpu: ONNX Runtime would compute in FP32 behind casts on a CPU; "
+            "build --precision fp32, or --target rtx"
+        )
+    if target != CPU:
+        trt.load(target)

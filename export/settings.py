@@ -1,0 +1,80 @@
+"""What can be asked of a build."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.source import EXACT, PASSES
+from puvae_rt.contract import MAX_BATCH
+from puvae_rt.errors import ContractError
+from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.graph.plan import CPU
+from puvae_rt.runtime.manifest import TARGETS
+
+FP32, FP16 = "fp32", "fp16"
+PRECISIONS = (FP32, FP16)
+DEFAULT_BATCH = (1, 8)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to build; ContractError names the option to change, BuildError what a target cannot do.
+
+    Attributes:
+        model: a shipped name, a .safetensors checkpoint, or an .onnx of ours.
+        out: the folder in which the bundle's own is made.
+        target: "cpu", "rtx" or "tensorrt".
+        precision: "fp32" or "fp16".
+        passes: "exact", or "none" for the slow reference.
+        sigma: scale of the sampling noise; 0 is deterministic.
+        batch: sizes to compile for.
+        compute_capabilities: GPUs to compile for, such as "8.6"; None is every supported one.
+        classifier: "none", a shipped one's name or a file; None is the shipped model's default.
+        samples: test images for the gate, .npz; None is those shipped.
+        data: the dataset to verify on; None: only where no samples are given or shipped.
+        verify: whether the engine has to pass the quality gate.
+    """
+
+    model: str
+    out: Path
+    target: str = CPU
+    precision: str = FP32
+    passes: str = EXACT
+    sigma: float = 0.0
+    batch: tuple[int, ...] = DEFAULT_BATCH
+    compute_capabilities: tuple[str, ...] | None = None
+    classifier: str | None = None
+    samples: Path | None = None
+    data: Path | None = None
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        for flag, value, allowed in (
+            ("target", self.target, TARGETS),
+            ("precision", self.precision, PRECISIONS),
+            ("passes", self.passes, PASSES),
+        ):
+            if value not in allowed:
+                raise ContractError(f"--{flag} {value}: expected one of {', '.join(allowed)}")
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ContractError(f"--sigma {self.sigma}: expected a finite number >= 0; the paper's choice is 0.1")
+        if not self.batch or any(not 1 <= size <= MAX_BATCH for size in self.batch):
+            raise ContractError(f"--batch {self.batch}: expected sizes from 1 to {MAX_BATCH}, such as 1,8")
+        trt.check_compute_capabilities(self.target, self.compute_capabilities)
+
+    @property
+    def inputs(self) -> dict[str, Path | str | None]:
+        """What is read, by the option that names it."""
+        return {
+            "--model": self.model,
+            "--classifier": self.classifier,
+            "--samples": self.samples,
+            "--data": self.data,
+        }
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """GPUs to compile for; none where the target builds for its own machine."""
+        return trt.check_compute_capabilities(self.target, self.compute_capabilities)
