@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,9 +25,19 @@ NO_LABEL = -1  # of an image to which no class had a finite distance
 
 CHANNELS = (1, 3)
 MAX_CLASSES = 1000
+
 MAX_BATCH = 1024  # images per call that an engine is built for
 MAX_SIDE = 4096  # pixels, of the images a model takes
 MAX_NUMBER = 1e300  # of every number read from outside: sums of such numbers stay finite
+
+# Of models and data sets: parts of file names.
+NAME_RULE = "a name of up to 64 letters, digits, '.', '_' and '-', of which a letter or digit comes first"
+NAME_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is a name as NAME_RULE has it."""
+    return re.search(NAME_PATTERN, text) is not None
 
 
 @dataclass(frozen=True)

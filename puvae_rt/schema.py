@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 import msgspec
 from msgspec import Meta
 
-from puvae_rt.contract import MAX_CLASSES, MAX_NUMBER
+from puvae_rt.contract import MAX_CLASSES, MAX_NUMBER, NAME_PATTERN, NAME_RULE
 from puvae_rt.errors import BundleError, PuvaeError
 from puvae_rt.files import read_bytes
 
@@ -62,13 +62,7 @@ Share = Annotated[float, number(0, 1)]
 # A lone surrogate cannot be encoded, so it can neither be printed nor name a file; NUL ends a name in C.
 Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff\0]*\Z", description="text without NUL and lone surrogates")]
 # Safe as a part of a file name.
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
-        description="a name of up to 64 letters, digits, '.', '_' and '-'",
-    ),
-]
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=NAME_RULE)]
 # None leads out of its folder.
 PlainFileName = Annotated[
     str,
