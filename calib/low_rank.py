@@ -22,15 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from puvae_rt.cli.command import add_dataset, run_command
-from puvae_rt.contract import Score
+from puvae_rt.contract import NAME_RULE, Score, is_name
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import ContractError
 from puvae_rt.models.puvae import DilatedTrunk, PuVAE, split_phases
 from puvae_rt.models.spec import KERNEL, WIDTH, Ranks, check_ranks
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
+from puvae_rt.training.plan import Plan, Reader, Stage, require_made_for, require_positive
 from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule, attack_scale
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
-from puvae_rt.training.stages import Stage, require_same, train_stage
+from puvae_rt.training.stages import train_stage
 from puvae_rt.training.tasks import PuvaeTask, random_noise
 
 SHIPPED_RANKS = Ranks(fc1=48, fc2=96, trunk=32)  # 7 MB of weights for MNIST; the trunk in 3.5 times fewer products
@@ -116,31 +117,52 @@ def _principal(moments: Tensor, rank: int) -> Tensor:
 def fine_tune(
     stage: Stage, model: PuVAE, source: nn.Module, dataset: Dataset, recipe: Recipe, schedule: Schedule
 ) -> None:
-    identity = {"dataset": dataset.name, "images": len(dataset.train), "recipe": recipe.record()}
-    train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity | {"ranks": [*model.ranks]})
+    """Train the factored `model` in place."""
+    identity = _identity(dataset, recipe, model.ranks)
+    train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
+
+
+def _identity(dataset: Dataset, recipe: Recipe, ranks: Ranks) -> dict[str, Any]:
+    images = {"dataset": dataset.name, "images": len(dataset.train)}
+    return images | {"recipe": recipe.record(), "ranks": [*ranks]}
+
+
+def _made_for(dataset: Dataset, read: Reader, file: Path) -> tuple[Any, dict[str, Any]]:
+    model, meta = read(file)
+    require_made_for(file, meta, dataset, "train it on these images, with puvae_rt.train")
+    return model, meta
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Factors and fine-tunes, or reads back what is finished; validation accuracy of every step."""
-    dataset = load_dataset(args.dataset, args.data)
-    folder: Path = args.runs / dataset.name
-    full, meta = load_puvae(folder / f"{args.puvae}.safetensors")
-    source, _ = load_classifier(folder / "source.safetensors")
-    score = Score(**meta["score"])
-    images = torch.from_numpy(dataset.train.head(IMAGES).batch(slice(None))[0])
+    """Factors and fine-tunes, or reads back what is finished; validation accuracy of every step.
+
+    Raises:
+        DataError, ContractError, CheckpointError: before anything is trained.
+    """
     ranks = Ranks(args.fc1, args.fc2, args.trunk)
-    factored = factor(full, images, ranks)
-    stage = Stage(folder, f"{args.puvae}{LOW_RANK}")
+    check_ranks(ranks)
+    for option in ("epochs", "validation"):
+        require_positive(option, getattr(args, option))
+    if not is_name(args.puvae):
+        raise ContractError(f"puvae={args.puvae[:80]!a}: expected {NAME_RULE} (--puvae)")
+    dataset = load_dataset(args.dataset, args.data)
+    stage = Stage(args.runs / dataset.name, f"{args.puvae}{LOW_RANK}")
+    full, meta = _made_for(dataset, load_puvae, stage.folder / f"{args.puvae}.safetensors")
+    source, _ = _made_for(dataset, load_classifier, stage.folder / "source.safetensors")
     trained = meta["schedule"]
     schedule = replace(FINE_TUNING, epochs=args.epochs, replays=trained["replays"], bf16=trained.get("bf16", False))
+    schedule = schedule.fit_to(len(dataset.train))
     history = {key: value for key, value in meta.items() if key in ("recipe", "schedule", "init")}
     history |= {"fine_tuning": schedule.record()}
+    recipe, score = Recipe(**meta["recipe"]), Score(**meta["score"])
+    plan = Plan(stage, schedule, _identity(dataset, recipe, ranks), history | {"ranks": ranks._asdict()}, load_puvae)
+    plan.check()
+    factored = factor(full, torch.from_numpy(dataset.train.head(IMAGES).batch(slice(None))[0]), ranks)
     if not stage.weights.exists():
         thin = copy.deepcopy(factored)
-        fine_tune(stage, thin, source, dataset, Recipe(**meta["recipe"]), schedule)
+        fine_tune(stage, thin, source, dataset, recipe, schedule)
         save_puvae(stage.weights, thin, dataset, score, history)
-    fine_tuned, stored = load_puvae(stage.weights)
-    require_same(stage, stored, history | {"ranks": ranks._asdict()})
+    fine_tuned, _ = plan.finished()
     inputs, labels = validation_inputs(dataset, source, args.validation, FINE_TUNING.seed)
     models = {"full": full, "factored": factored, "fine_tuned": fine_tuned}
     accuracy = {name: accuracies(model, inputs, labels, {"": score})[""] for name, model in models.items()}

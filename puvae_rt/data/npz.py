@@ -96,7 +96,8 @@ def _images(file: _Archive, split: str) -> Images:
         return _as_images(file.array(f"x_{split}"), what)
     data, offsets = file.array(f"x_{split}_jpeg"), file.array(f"x_{split}_offsets")
     if (
-        (data.dtype, data.ndim, offsets.ndim) != (np.uint8, 1, 1)
+        data.dtype != np.uint8
+        or (data.ndim, offsets.ndim) != (1, 1)
         or offsets.dtype.kind not in "iu"
         or len(offsets) < 2
         or not 0 <= int(offsets[0]) < int(offsets[-1]) <= len(data)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from puvae_rt.attacks.radii import check_epsilon, radii_of
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.models.classifiers import classifier
@@ -21,9 +23,10 @@ from puvae_rt.training.artefacts import (
 )
 from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTask, ReformerTask
 from puvae_rt.training.loop import AdamSettings
+from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for
 from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
 from puvae_rt.training.selection import accuracy
-from puvae_rt.training.stages import Stage, require_same, seeded, train_stage
+from puvae_rt.training.stages import seeded, train_stage
 
 GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False, factors={"critic": CRITIC_PACE})
 Report = dict[str, Any]
@@ -44,46 +47,76 @@ class Settings(NamedTuple):
     bf16: bool = False
 
 
+def plan_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Plan:
+    """MagNet's reformer."""
+    return Plan(stage, schedule, identity(dataset), _history(dataset, schedule), load_reformer)
+
+
 def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
     """MagNet's reformer."""
-    history = {"schedule": schedule.record()}
+    plan, history = plan_magnet(stage, dataset, schedule), {"schedule": schedule.record()}
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: reformer(dataset.contract))
-        train_stage(stage, ReformerTask(model, dataset.contract), dataset.train, schedule, identity(dataset))
+        train_stage(stage, ReformerTask(model, dataset.contract), dataset.train, schedule, plan.identity)
         save_network(stage.weights, model, REFORMER, dataset, history)
-    require_same(stage, load_reformer(stage.weights)[1], history)
+    plan.finished()
     return history
+
+
+def plan_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Plan:
+    """Defense-GAN's generator and critic."""
+    return Plan(stage, schedule, identity(dataset), _history(dataset, schedule), load_generator)
 
 
 def train_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
     """The generator with its averaged weights; its critic stays in the checkpoint."""
-    history = {"schedule": schedule.record()}
+    plan, history = plan_defense_gan(stage, dataset, schedule), {"schedule": schedule.record()}
     if not stage.weights.exists():
         task = GanTask(seeded(schedule.seed, lambda: Gan(dataset.contract)))
-        train_stage(stage, task, dataset.train, schedule, identity(dataset), GAN_ADAM)
+        train_stage(stage, task, dataset.train, schedule, plan.identity, GAN_ADAM)
         save_network(stage.weights, task.averaged(), GENERATOR, dataset, history)
-    require_same(stage, load_generator(stage.weights)[1], history)
+    plan.finished()
     return history
+
+
+def plan_adversarial(
+    stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float
+) -> tuple[Plan, nn.Module, Report]:
+    """The plan, the attacked classifier and what the weights say of their training.
+
+    Raises:
+        CheckpointError: the undefended classifier beside it is missing or damaged.
+        ContractError: that classifier is for other images or classes.
+    """
+    file = stage.folder / f"classifier_{architecture.lower()}.safetensors"
+    attacked, meta = load_classifier(file)
+    require_made_for(file, meta, dataset, "train it on these images first, with puvae_rt.train")
+    history = {"schedule": schedule.record(), "epsilon": epsilon}
+    history |= {"normalized": True} if meta.get("normalized") else {}  # as in front of the attacked one
+    named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}
+    wanted = history | {"architecture": architecture} | images_of(dataset)
+    return Plan(stage, schedule, named, wanted, load_classifier), attacked, history
 
 
 def train_adversarially(
     stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float
 ) -> Report:
     """A classifier trained on FGSM examples of the undefended one beside it."""
-    history = {"schedule": schedule.record(), "epsilon": epsilon}
+    plan, attacked, history = plan_adversarial(stage, dataset, schedule, architecture, epsilon)
     if not stage.weights.exists():
-        attacked, meta = load_classifier(stage.folder / f"classifier_{architecture.lower()}.safetensors")
-        front = {"normalized": True} if meta.get("normalized") else {}  # as in front of the attacked one
-        history |= front
-        classes = len(dataset.classes)
-        model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, **front))
+        classes, normalized = len(dataset.classes), "normalized" in history
+        model = seeded(
+            schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=normalized)
+        )
         task = AdversarialTask(model, attacked, epsilon)
-        named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}
-        train_stage(stage, task, dataset.train, schedule, named)
+        train_stage(stage, task, dataset.train, schedule, plan.identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
-    model, meta = load_classifier(stage.weights)
-    require_same(stage, meta, history | {"architecture": architecture})
+    model = plan.finished()[0]
     return history | {"accuracy": accuracy(model, dataset.validation)}
+
+
+def _history(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
+    return {"schedule": schedule.record()} | images_of(dataset)
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
@@ -94,21 +127,25 @@ def train_baseline(settings: Settings) -> Report:
     """Trains one baseline (adv_training: one for each target) and reports on the validation split.
 
     Raises:
-        DataError, CheckpointError, ContractError
+        DataError, CheckpointError, ContractError: before anything is trained.
     """
     if settings.epsilon is not None:
         check_epsilon(settings.epsilon)
-    dataset = load_dataset(settings.dataset, settings.data)
-    if settings.limit:
-        dataset = replace(dataset, train=dataset.train.head(settings.limit))
+    dataset = limited(load_dataset(settings.dataset, settings.data), settings.limit)
     folder = settings.out / dataset.name
-    folder.mkdir(parents=True, exist_ok=True)
     given = {k: v for k in ("epochs", "batch") if (v := getattr(settings, k)) is not None}
-    schedule = replace(BASELINE_SCHEDULES[settings.baseline], bf16=settings.bf16, **given)
-    if settings.baseline == "magnet":
-        return {"magnet": train_magnet(Stage(folder, "magnet"), dataset, schedule)}
-    if settings.baseline == "defense_gan":
-        return {"defense_gan": train_defense_gan(Stage(folder, "defense_gan"), dataset, schedule)}
+    schedule = replace(BASELINE_SCHEDULES[settings.baseline], bf16=settings.bf16, **given).fit_to(len(dataset.train))
+    if settings.baseline in ("magnet", "defense_gan"):
+        stage = Stage(folder, settings.baseline)
+        plan, train = {
+            "magnet": (plan_magnet, train_magnet),
+            "defense_gan": (plan_defense_gan, train_defense_gan),
+        }[settings.baseline]
+        plan(stage, dataset, schedule).check()
+        folder.mkdir(parents=True, exist_ok=True)
+        return {settings.baseline: train(stage, dataset, schedule)}
     epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
-    names = {a: f"adv_training_{a.lower()}" for a in settings.targets}
-    return {n: train_adversarially(Stage(folder, n), dataset, schedule, a, epsilon) for a, n in names.items()}
+    stages = {a: Stage(folder, f"adv_training_{a.lower()}") for a in settings.targets}
+    for architecture, stage in stages.items():  # all of them, before the first takes hours
+        plan_adversarial(stage, dataset, schedule, architecture, epsilon)[0].check()
+    return {s.name: train_adversarially(s, dataset, schedule, a, epsilon) for a, s in stages.items()}

@@ -93,7 +93,7 @@ def fit(
         raise DataError(
             f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images (--batch)"
         )
-    identity = identity | {"schedule": schedule.record()}
+    identity = run_identity(identity, schedule)
     channels_last(task.module)
     groups = _groups(task.module, adam.factors)
     optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate, betas=adam.betas, fused=True)
@@ -166,16 +166,27 @@ def _save(
     save_tensors(path, tensors, {"identity": identity, "step": step, "curve": curve})
 
 
-def _resume(
-    task: Task, optimizer: torch.optim.Optimizer, path: Path | None, identity: dict[str, Any]
-) -> tuple[int, list[Metrics]]:
-    if path is None or not path.exists():
-        return 0, []
+def run_identity(identity: dict[str, Any], schedule: Schedule) -> dict[str, Any]:
+    """What a checkpoint has to say of itself to be continued."""
+    return identity | {"schedule": schedule.record()}
+
+
+def read_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Tensor], _Kept]:
+    """Tensors of a training's checkpoint, and what it says; CheckpointError when it is damaged or of another run."""
     tensors, meta = load_tensors(path)
     kept = decode(meta, _Kept, str(path), REMEDY, CheckpointError)
     if kept.identity != identity:
         differing = sorted(k for k in {*identity, *kept.identity} if kept.identity.get(k) != identity.get(k))
         raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --out")
+    return tensors, kept
+
+
+def _resume(
+    task: Task, optimizer: torch.optim.Optimizer, path: Path | None, identity: dict[str, Any]
+) -> tuple[int, list[Metrics]]:
+    if path is None or not path.exists():
+        return 0, []
+    tensors, kept = read_checkpoint(path, identity)
     try:
         restore_training_state(tensors, task.module, optimizer)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:

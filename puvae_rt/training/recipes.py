@@ -32,6 +32,10 @@ class Schedule:
         if not 0 < self.learning_rate < 1:
             raise ContractError(f"learning_rate={self.learning_rate}: expected between 0 and 1 (--learning-rate)")
 
+    def fit_to(self, images: int) -> Schedule:
+        """The same with a mini-batch of no more than all images."""
+        return self if images >= self.batch else replace(self, batch=images)
+
     def record(self) -> dict[str, Any]:
         """For metadata; FP32 goes without saying."""
         fields = asdict(self)
@@ -70,7 +74,7 @@ class Recipe:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ContractError(f"{name}={getattr(self, name)}: expected a number >= 0")
         if self.self_attack and not self.ranking:
-            raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0")
+            raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0 (--ranking-weight)")
 
     def record(self) -> dict[str, Any]:
         """For metadata; that nothing is augmented goes without saying."""

@@ -32,6 +32,7 @@ from puvae_rt.pictures import panels, save_figure
 from puvae_rt.schema import Share, Text, decode, printable, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
+from puvae_rt.training.plan import require_made_for, require_positive
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.tasks import PuvaeTask
@@ -97,21 +98,26 @@ def run_trial(
     accuracy = accuracies(model, inputs, labels, SCORES)
     with torch.no_grad():
         candidates, kl = model.project(inputs["clean"][:PICTURES])
-    shown = candidates[torch.arange(PICTURES), labels[:PICTURES]]
+    shown = candidates[torch.arange(len(candidates)), labels[:PICTURES]]
     row = {"trial": name, "recipe": recipe.record(), "schedule": schedule.record(), "images": len(dataset.train)}
     row |= {"kl_nats": float(kl.mean()), "final_loss": curve[-1]["loss"], "accuracy": accuracy}
     return row, (shown * 255).round().to(torch.uint8).numpy()
 
 
 def search(args: argparse.Namespace) -> dict[str, Any]:
+    for option in ("images", "epochs", "validation"):  # before anything is trained
+        require_positive(option, getattr(args, option))
     dataset = load_dataset(args.dataset, args.data)
     dataset = replace(dataset, train=dataset.train.head(args.images))
-    source, _ = load_classifier(args.runs / dataset.name / "source.safetensors")
+    file = args.runs / dataset.name / "source.safetensors"
+    source, meta = load_classifier(file)
+    require_made_for(file, meta, dataset, "train it on these images, with puvae_rt.train")
     inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
     path: Path = args.out / f"search_{dataset.name}.json"
     rows, pictures = read_finished(path)
+    args.out.mkdir(parents=True, exist_ok=True)
     for name in tqdm([name for name in TRIALS if name not in pictures], desc="trials"):
-        schedule = Schedule(epochs=args.epochs, seed=args.seed)
+        schedule = Schedule(epochs=args.epochs, seed=args.seed).fit_to(len(dataset.train))
         row, pictures[name] = run_trial(name, TRIALS[name], dataset, source, schedule, inputs, labels)
         rows.append(row)
         write(path, rows, pictures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from puvae_rt.contract import ImageContract, Score
+from puvae_rt.contract import Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
-from puvae_rt.errors import CheckpointError, ContractError
+from puvae_rt.errors import ContractError
 from puvae_rt.files import sha256_of, write_json
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.puvae import PuVAE
@@ -23,31 +22,14 @@ from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, s
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
+from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for, require_positive
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, REPLAYS, SOURCE, Recipe, Schedule, recipe_for
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
+_CLASSIFIER_HISTORY = ("schedule", "augmented", "normalized")
 T = TypeVar("T")
-
-
-class Stage(NamedTuple):
-    """One model's files in the output folder."""
-
-    folder: Path
-    name: str
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / f"{self.name}.checkpoint.safetensors"
-
-    @property
-    def curve(self) -> Path:
-        return self.folder / f"{self.name}.png"
 
 
 def train_stage(
@@ -70,19 +52,26 @@ def train_stage(
     draw_curves(curve, stage.name, stage.curve)
 
 
+def plan_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> Plan:
+    """A classifier of this data set."""
+    history: dict[str, Any] = {"schedule": schedule.record()}
+    history |= {"augmented": True, "normalized": True} if any_light(dataset) else {}
+    identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
+    wanted = history | {"architecture": architecture} | images_of(dataset)
+    return Plan(stage, schedule, identity, wanted, load_classifier)
+
+
 def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> nn.Module:
     """The classifier of this stage, trained now or read back."""
-    varied = any_light(dataset)
-    history = {"schedule": schedule.record()} | ({"augmented": True, "normalized": True} if varied else {})
+    plan = plan_classifier(stage, architecture, dataset, schedule)
     if not stage.weights.exists():
-        classes = len(dataset.classes)
+        varied, classes = any_light(dataset), len(dataset.classes)
         model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=varied))
-        identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
-        train_stage(stage, ClassifierTask(model, augmented=varied), dataset.train, schedule, identity)
+        train_stage(stage, ClassifierTask(model, augmented=varied), dataset.train, schedule, plan.identity)
+        history = {key: value for key, value in plan.wanted.items() if key in _CLASSIFIER_HISTORY}
         save_classifier(stage.weights, model, architecture, dataset, history)
-    model, meta = load_classifier(stage.weights)
-    require_same(stage, meta, history | {"architecture": architecture})
-    return model
+    trained: nn.Module = plan.finished()[0]
+    return trained
 
 
 def any_light(dataset: Dataset) -> bool:
@@ -103,6 +92,28 @@ class Start(NamedTuple):
         return load_puvae(self.file)[0].requires_grad_()
 
 
+def plan_puvae(stage: Stage, dataset: Dataset, recipe: Recipe, schedule: Schedule, start: Start = Start()) -> Plan:
+    """A PuVAE of this data set."""
+    history = puvae_history(recipe, schedule, start)
+    identity = {"dataset": dataset.name, "images": len(dataset.train)} | history
+    identity |= {"ranks": [*start.ranks]} if start.ranks != Ranks() else {}
+    identity |= {"normalized": True} if start.normalized else {}
+    wanted = {"init": None} | history | images_of(dataset)
+    wanted |= {"ranks": start.ranks._asdict(), "normalized": start.normalized}
+    return Plan(stage, schedule, identity, wanted, _read_puvae)
+
+
+def puvae_history(recipe: Recipe, schedule: Schedule, start: Start) -> dict[str, Any]:
+    """What the metadata of a PuVAE say about its training."""
+    history: dict[str, Any] = {"recipe": recipe.record(), "schedule": schedule.record()}
+    return history | ({"init": sha256_of(start.file)} if start.file else {})
+
+
+def _read_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
+    model, meta = load_puvae(path)
+    return model, meta | {"normalized": model.normalized}
+
+
 def train_puvae(
     stage: Stage,
     source: nn.Module,
@@ -112,23 +123,17 @@ def train_puvae(
     start: Start = Start(),
 ) -> tuple[PuVAE, Score]:
     """PuVAE and its selection score, trained and tuned now or read back."""
-    history: dict[str, Any] = {"recipe": recipe.record(), "schedule": schedule.record()}
-    history |= {"init": sha256_of(start.file)} if start.file else {}
+    plan = plan_puvae(stage, dataset, recipe, schedule, start)
     if not stage.weights.exists():
         model = seeded(schedule.seed, lambda: start.model(dataset))
         if recipe.threshold_start and not start.file:
             start_from_thresholds(model.trunk)
-        identity = {"dataset": dataset.name, "images": len(dataset.train)} | history
-        identity |= {"ranks": [*start.ranks]} if start.ranks != Ranks() else {}
-        identity |= {"normalized": True} if start.normalized else {}
-        train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, identity)
+        train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, plan.identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
-        save_puvae(stage.weights, model, dataset, score, history | {"score_search": table})
-    model, meta = load_puvae(stage.weights)
-    wanted = {"init": None} | history
-    wanted |= {"ranks": start.ranks._asdict(), "normalized": start.normalized}
-    require_same(stage, meta | {"normalized": model.normalized}, wanted)
-    return model, Score(**meta["score"])
+        history = puvae_history(recipe, schedule, start) | {"score_search": table}
+        save_puvae(stage.weights, model, dataset, score, history)
+    trained, meta = plan.finished()
+    return trained, Score(**meta["score"])
 
 
 def seeded(seed: int, make: Callable[[], Any]) -> Any:
@@ -136,14 +141,6 @@ def seeded(seed: int, make: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
-
-
-def require_same(stage: Stage, meta: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = sorted(k for k, v in wanted.items() if meta.get(k) != json.loads(json.dumps(v)))
-    if differing:
-        raise CheckpointError(
-            f"{stage.weights}: trained with other {', '.join(differing)}; move it away, or train into another folder"
-        )
 
 
 class Settings(NamedTuple):
@@ -175,25 +172,35 @@ def given(value: T | None, default: T) -> T:
 
 
 def train_dataset(settings: Settings) -> dict[str, Any]:
-    """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json."""
+    """Every stage of one dataset; returns validation accuracies and leaves them in OUT/DATASET/training.json.
+
+    Raises:
+        DataError, ContractError, CheckpointError: before anything is trained.
+    """
     s = settings
-    dataset = load_dataset(s.dataset, s.data)
-    if s.limit:
-        dataset = replace(dataset, train=dataset.train.head(s.limit))
-    recipe, puvae_schedule, start = _puvae_plan(s, dataset)  # refused, if it is, before hours are spent
-    folder = s.out / dataset.name
-    folder.mkdir(parents=True, exist_ok=True)
-    schedule = replace(CLASSIFIER_SCHEDULE, epochs=given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs), bf16=s.bf16)
+    dataset = limited(load_dataset(s.dataset, s.data), s.limit)
+    recipe, puvae_schedule, start = _puvae_plan(s, dataset)
+    epochs = given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs)
+    require_positive("classifier-epochs", epochs)
+    schedule = replace(CLASSIFIER_SCHEDULE, epochs=epochs, bf16=s.bf16).fit_to(len(dataset.train))
     source_schedule = replace(schedule, seed=SOURCE.seed)
-    source = train_classifier(Stage(folder, "source"), SOURCE.architecture, dataset, source_schedule)
+    folder = s.out / dataset.name
+    source_stage = Stage(folder, "source")
+    targets = {architecture: Stage(folder, f"classifier_{architecture.lower()}") for architecture in s.targets}
+    puvae_stage = Stage(folder, f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}")
+    plan_classifier(source_stage, SOURCE.architecture, dataset, source_schedule).check()
+    for architecture, stage in targets.items():
+        plan_classifier(stage, architecture, dataset, schedule).check()
+    plan_puvae(puvae_stage, dataset, recipe, puvae_schedule, start).check()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    source = train_classifier(source_stage, SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
-    for architecture in s.targets:
-        name = f"classifier_{architecture.lower()}"
-        target = train_classifier(Stage(folder, name), architecture, dataset, schedule)
-        results[name] = {"accuracy": accuracy(target, dataset.validation)}
-    name = f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}"
-    vae, score = train_puvae(Stage(folder, name), source, dataset, recipe, puvae_schedule, start)
-    results[name] = {
+    for architecture, stage in targets.items():
+        target = train_classifier(stage, architecture, dataset, schedule)
+        results[stage.name] = {"accuracy": accuracy(target, dataset.validation)}
+    vae, score = train_puvae(puvae_stage, source, dataset, recipe, puvae_schedule, start)
+    results[puvae_stage.name] = {
         "accuracy": projection_accuracy(vae, dataset.validation, score),
         "accuracy_rmse": projection_accuracy(vae, dataset.validation, Score()),
     }
@@ -215,10 +222,15 @@ def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]
     epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
     schedule = replace(
         PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, learning_rate=s.learning_rate, replays=replays, bf16=s.bf16
-    )
+    ).fit_to(len(dataset.train))
     if s.init is None:
         ranks = Ranks(*s.ranks or ())
         check_ranks(ranks)
+        if recipe.threshold_start and ranks.trunk is not None:
+            raise ContractError(
+                f"ranks={tuple(ranks)}: images that are black and white start from thresholds, for which the "
+                "convolutions have to be dense; leave --ranks out, and factor the trained model with calib.low_rank"
+            )
         return recipe, schedule, Start(ranks, s.normalized or any_light(dataset))
     if s.ranks or s.normalized:
         raise ContractError(
@@ -235,14 +247,5 @@ def start_from(file: Path, dataset: Dataset) -> Start:
         ContractError: made for other images or classes.
     """
     model, meta = load_puvae(file)
-    if (model.contract, meta["classes"]) != (dataset.contract, [*dataset.classes]):
-        got, expected = described(model.contract, meta["classes"]), described(dataset.contract, dataset.classes)
-        raise ContractError(
-            f"{file}: made for {got}; expected {expected}, as in {dataset.name}; give --init another model"
-        )
+    require_made_for(file, meta, dataset, "give --init another model")
     return Start(model.ranks, model.normalized, file)
-
-
-def described(contract: ImageContract, classes: Sequence[str]) -> str:
-    shape = "x".join(map(str, contract.shape))
-    return f"{shape} images of {len(classes)} classes ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"
