@@ -5,18 +5,18 @@ The digits are real images; desk, cards, light, blur and sensor noise are comput
 
 from __future__ import annotations
 
-import zlib
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from puvae_rt.errors import DataError
+from puvae_rt.files import open_regular
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.video.frames import Box, Frame, Pixels, Truth
 
@@ -35,6 +35,9 @@ _STYLES = (
     ((60, 48, 44), (215, 220, 236)),  # dark card, white marker
 )
 
+_MAX_BYTES = 256 << 20  # of samples, unpacked
+_REMEDY = "give an .npz with images uint8 [N,1,28,28] and labels [N]"
+
 Floats = NDArray[np.float32]
 
 
@@ -47,14 +50,25 @@ class Samples:
 
 
 def load_samples(path: Path) -> Samples:
-    """`images` and `labels` of an .npz; DataError when it is missing, damaged or of another form."""
+    """`images` and `labels` of an .npz; DataError when it is missing, damaged, too large or of another form."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: no readable samples ({error}); reinstall the package") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 1 or not 0 < len(images) == len(labels):
-        raise DataError(f"{path}: images {images.dtype} {images.shape}; expected uint8 [N,1,H,W] with N labels")
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > _MAX_BYTES:
+                raise DataError(f"{path}: unpacks to {size} bytes, expected at most {_MAX_BYTES}; {_REMEDY}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                images, labels = arrays["images"], arrays["labels"]
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib, LZMA and header errors share no base class
+        raise DataError(f"{path}: no readable samples ({error}); {_REMEDY}") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 1 or not images.size:
+        raise DataError(f"{path}: images {images.dtype} {images.shape}; expected uint8 [N,1,H,W]; {_REMEDY}")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or not 0 <= labels.min() <= labels.max() <= 9:
+        raise DataError(
+            f"{path}: labels {labels.dtype} {labels.shape}; expected {len(images)} digits 0 to 9; {_REMEDY}"
+        )
     return Samples(images, labels.astype(np.int64))
 
 

@@ -17,6 +17,8 @@ _DEFAULT_FPS, _MAX_FPS = 30.0, 240.0
 
 # OpenCV gives a video up after 4,096 packets of sound without a picture between them, as of a still screen.
 os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
+# FFmpeg prints addresses with their passwords where a part of a stream fails; what matters is an error of ours.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _TEXT_CODEC = int.from_bytes(b"ansi", "little")  # FFmpeg paints text files as a terminal would
 

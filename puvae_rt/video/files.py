@@ -97,7 +97,7 @@ class FileSource:
                 "or cut short from there on: copy or convert it again"
             )
         if layout.shown is None and _short(reached, announced):
-            logger.warning("%s: got all %d frames that are there; its header announced %d", self.name, read, announced)
+            logger.warning("%s: its header announced %d frames, its end came after %d", self.name, announced, read)
 
 
 def _short(frames: float, expected: int) -> bool:

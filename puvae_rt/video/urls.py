@@ -16,8 +16,8 @@ def redact_url(url: str) -> str:
     """`url` for messages, logs and reports: rtsp://***@camera:554/live?token=***.
 
     Hidden are the user's name (it may be a token) and password, all values of the query, of the fragment and of
-    `name=value` in the path. A password may hold `/`, `?` or `@`: where a `:` or `@` stands before the first `/`,
-    everything up to the last @ is hidden. What is no URL comes back as it is.
+    `name=value` in the path, and the key of an RTMP stream. A password may hold `/`, `?` or `@`: where a `:` or `@`
+    stands before the first `/`, everything up to the last @ is hidden. What is no URL comes back as it is.
     """
     match = _URL.fullmatch(url)
     if match is None and _BARE.match(url) is None:
@@ -31,6 +31,8 @@ def redact_url(url: str) -> str:
         user, in_query = f"{_HIDDEN}@", "?" in secret or "#" in secret
     at = 0 if in_query else next((i for i, letter in enumerate(rest) if letter in "?#"), len(rest))
     path = re.sub(r"=[^/;&,]*", f"={_HIDDEN}", rest[:at])
+    if scheme.lower().startswith("rtmp"):
+        path = re.sub(r"^([^/]*/[^/]*/).+", rf"\1{_HIDDEN}", path)  # the last part is the stream's key
     return f"{scheme}{user}{path}{_redact_query(rest[at:])}"
 
 

@@ -278,6 +278,31 @@ class Stray(Mjpeg):
             self.wfile.write(b"<html><body>log in</body></html>\n" * 50)
 
 
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\npart.ts?token=hidden\n#EXT-X-ENDLIST\n"
+
+
+class Playlist(Mjpeg):
+    """A stream in parts, of which none is there."""
+
+    def do_GET(self) -> None:
+        if ".m3u8" not in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(PLAYLIST)))
+        self.end_headers()
+        self.wfile.write(PLAYLIST)
+
+
+def test_ffmpeg_keeps_passwords_to_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    """It names the part of a stream that fails, and the whole address where a connection does."""
+    with serving(Playlist) as port, pytest.raises(VideoError):
+        open_source(f"http://user:hidden@127.0.0.1:{port}/live.m3u8?token=hidden", lambda: None)
+    with pytest.raises(VideoError):
+        open_source("tcp://user:hidden@127.0.0.1:9/hidden", lambda: None)
+    assert "hidden" not in "".join(capfd.readouterr())
+
+
 @pytest.fixture
 def mjpeg() -> Iterator[str]:
     with serving(Mjpeg) as port:

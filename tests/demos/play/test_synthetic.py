@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,17 @@ def test_frames_differ_as_from_a_camera(samples: Samples) -> None:
 
 
 def damaged(folder: Path) -> dict[str, Path]:
-    cases = {name: folder / f"{name}.npz" for name in ("absent", "cut", "wrong", "short")}
+    names = ("absent", "cut", "wrong", "short", "pipe", "large", "none", "objects", "letters", "eleven", "promises")
+    cases = {name: folder / f"{name}.npz" for name in names}
+    os.mkfifo(cases["pipe"])
+    np.savez_compressed(cases["large"], images=np.zeros((1, 1, 17_000, 17_000), np.uint8), labels=np.zeros(1, np.int64))
+    np.savez(cases["none"], images=np.zeros((0, 1, 28, 28), np.uint8), labels=np.zeros(0, np.int64))
+    np.savez(cases["objects"], images=np.array([{}]), labels=np.zeros(1, np.int64))
+    np.savez(cases["letters"], images=np.zeros((1, 1, 28, 28), np.uint8), labels=np.array(["a"]))
+    np.savez(cases["eleven"], images=np.zeros((1, 1, 28, 28), np.uint8), labels=np.array([11]))
+    with zipfile.ZipFile(cases["promises"], "w") as archive, archive.open("images.npy", "w") as images:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 50, 1, 28, 28)}
+        np.lib.format.write_array_header_2_0(images, header)
     np.savez(cases["cut"], images=np.zeros((3, 1, 28, 28), np.uint8), labels=np.zeros(3, np.int64))
     cases["cut"].write_bytes(cases["cut"].read_bytes()[:200])
     np.savez(cases["wrong"], images=np.zeros((3, 28, 28), np.float32), labels=np.zeros(3, np.int64))
@@ -44,7 +56,8 @@ def damaged(folder: Path) -> dict[str, Path]:
     return cases
 
 
-@pytest.mark.parametrize("case", ["absent", "cut", "wrong", "short"])
-def test_damaged_samples_are_refused(case: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=case):
-        load_samples(damaged(tmp_path)[case])
+@pytest.mark.parametrize("case", range(11))
+def test_damaged_samples_are_refused(case: int, tmp_path: Path) -> None:
+    name, path = list(damaged(tmp_path).items())[case]
+    with pytest.raises(DataError, match=name):
+        load_samples(path)
