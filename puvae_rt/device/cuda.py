@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from puvae_rt.device.binaries import kernel_image
+from puvae_rt.device.cuda_kernels import CudaGraph, CudaModule
 from puvae_rt.device.owned import Owner
 from puvae_rt.device.protocol import Bytes, Device, HostKind, Properties, Stream
 from puvae_rt.device.status import NOT_READY, SUCCESS, failure
-from puvae_rt.errors import DeviceError, PuvaeError, TargetUnavailableError
-from puvae_rt.kernels.launch import Launch
+from puvae_rt.errors import DeviceError, TargetUnavailableError
 
 _INSTALL = "install it with `pip install cuda-bindings` (its major version is that of the driver's CUDA)"
 
@@ -215,87 +215,9 @@ class CudaEvent(Owner):
         return float(self._driver("cuEventElapsedTime", start.handle, self.handle))
 
 
-class CudaModule(Owner):
-    """Kernels of one binary."""
-
-    def __init__(self, driver: Driver, image: bytes) -> None:
-        self._driver = driver
-        self._module = driver("cuModuleLoadData", image)
-        self._functions: dict[str, Any] = {}
-        super().__init__(driver, "cuModuleUnload", self._module)
-
-    def function(self, entry: str) -> Any:
-        if entry not in self._functions:
-            self._functions[entry] = self._driver("cuModuleGetFunction", self._module, entry.encode())
-        return self._functions[entry]
-
-    def launch(self, launch: Launch, arguments: Sequence[Any], stream: Stream) -> None:
-        pointers = _pointers(arguments)
-        self._driver(
-            "cuLaunchKernel",
-            self.function(launch.entry),
-            *launch.grid,
-            *launch.block,
-            launch.shared_bytes,
-            stream.handle,
-            ctypes.addressof(pointers),
-            0,
-        )
-
-
-class CudaGraph(Owner):
-    """An executable graph, with the template that its kernels are found in."""
-
-    def __init__(self, driver: Driver, template: Any, function: Callable[[str], Any]) -> None:
-        self._driver, self._template, self._function = driver, template, function
-        self._nodes: dict[str, tuple[Any, Any]] = {}  # by entry point: found once, not at every frame
-        try:
-            self._exec = driver("cuGraphInstantiate", template, 0)
-        except PuvaeError:
-            driver("cuGraphDestroy", template)
-            raise
-        super().__init__(_destroy_graph, driver, self._exec, template)
-
-    def launch(self, stream: Stream) -> None:
-        self.check_open()
-        self._driver("cuGraphLaunch", self._exec, stream.handle)
-
-    def set_arguments(self, launch: Launch, arguments: Sequence[Any]) -> None:
-        self.check_open()
-        if launch.entry not in self._nodes:
-            self._nodes[launch.entry] = self._kernel(launch)
-        node, parameters = self._nodes[launch.entry]
-        pointers = _pointers(arguments)
-        parameters.kernelParams = ctypes.addressof(pointers)
-        self._driver("cuGraphExecKernelNodeSetParams", self._exec, node, parameters)
-
-    def _kernel(self, launch: Launch) -> tuple[Any, Any]:
-        """The captured launch that has this entry point, and its parameters."""
-        call, kind = self._driver, self._driver.api.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL
-        _, count = call("cuGraphGetNodes", self._template)
-        nodes, _ = call("cuGraphGetNodes", self._template, count)
-        kernels = [node for node in nodes if call("cuGraphNodeGetType", node) == kind]
-        wanted, parameters = int(self._function(launch.entry)), [call("cuGraphKernelNodeGetParams", n) for n in kernels]
-        found = [(node, p) for node, p in zip(kernels, parameters, strict=True) if int(p.func) == wanted]
-        if len(found) != 1:
-            text = f"{len(found)} captured launches of {launch.entry}, expected one"
-            raise failure("cuGraphExecKernelNodeSetParams", "CUDA_ERROR_NOT_FOUND", text)
-        return found[0]
-
-
-def _destroy_graph(driver: Driver, executable: Any, template: Any) -> None:
-    driver("cuGraphExecDestroy", executable)
-    driver("cuGraphDestroy", template)
-
-
 def _close_all(owners: list[CudaModule]) -> None:
     for owner in owners:
         owner.close()
-
-
-def _pointers(arguments: Sequence[Any]) -> Any:
-    """void*[]: the address of each argument, which the driver reads during the call."""
-    return (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
 
 
 def _nbytes(array: npt.NDArray[Any]) -> int:

@@ -152,6 +152,11 @@ class GpuPipeline(Resources):
         batch = self._batch(count)
         return self._plan(("batch", count), lambda: self._program.batch(batch))
 
+    def plan_for_frame(self, count: int, layout: str) -> Plan:
+        """What `frame` and `enqueue_frame` run for so many regions of a frame in this layout."""
+        batch = self._batch(count)
+        return self._plan(("frame", count, layout), lambda: self._program.frame(batch, layout))
+
     def collect(self, count: int) -> PurifiedBatch:
         """Waits, and copies the results out of the buffers that the next call overwrites.
 
@@ -235,7 +240,7 @@ class GpuPipeline(Resources):
         return Frame(frame.address, part.shape[0], part.shape[1], part.nbytes // part.shape[0], layout)
 
     def _run_frame(self, batch: Batch, frame: Frame) -> None:
-        plan = self._plan(("frame", batch.count, frame.layout), lambda: self._program.frame(batch, frame.layout))
+        plan = self.plan_for_frame(batch.count, frame.layout)
         plan.run(self._program.frame_arguments(batch, frame).values())
 
     def _device_plan(self, batch: Batch, array: DeviceArray) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
@@ -54,9 +55,14 @@ class _Arguments:
 
     def values(self) -> tuple[Any, ...]:
         """The arguments as ctypes objects, in order."""
-        hints = get_type_hints(type(self), include_extras=True)
-        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-        return tuple(get_args(hints[name])[1](getattr(self, name)) for name in names)
+        return tuple(kind(getattr(self, name)) for name, kind in _parameters(type(self)))
+
+
+@cache
+def _parameters(arguments: Any) -> tuple[tuple[str, Any], ...]:
+    """Name and ctypes type of each: read from the annotations once, as that takes longer than a frame."""
+    hints = get_type_hints(arguments, include_extras=True)
+    return tuple((field.name, get_args(hints[field.name])[1]) for field in fields(arguments))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.pool import open_gpu_engine
 from puvae_rt.runtime.bundle import resolve
 from tests.device.conftest import cuda_over
+from tests.device.driver import FakeDriver
 from tests.gpu import fake_tensorrt
 from tests.gpu.bundles import save_gpu_bundle
 from tests.gpu.test_pipeline import assert_purified, images
@@ -82,6 +83,25 @@ def test_a_context_that_makes_room_is_freed_when_its_work_is_done(gpu, library, 
                 pipeline.enqueue(DeviceArray(memory.address, shape, np.dtype(np.float32), 3136, gpu))
     assert library.contexts >= 3 * len(batches) - 2, "each shape pushes another out"
     assert library.freed_while_running == 0
+
+
+def test_a_kernel_that_the_driver_does_not_describe_keeps_the_graph(gpu, library, tmp_path, monkeypatch) -> None:
+    """Only the preprocess kernel's arguments change; those of other libraries' kernels are nobody's business."""
+    described = FakeDriver._cuGraphKernelNodeGetParams
+
+    def only_ours(driver: FakeDriver, node: object) -> object:
+        if not driver.of(node).launch.entry.startswith("preprocess"):
+            raise DeviceError("cuGraphKernelNodeGetParams", "CUDA_ERROR_INVALID_VALUE", "no such kernel")
+        return described(driver, node)
+
+    monkeypatch.setattr(FakeDriver, "_cuGraphKernelNodeGetParams", only_ours)
+    frame = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    bundle = save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True)
+    with GpuPipeline.load(bundle, device=gpu, classifier=False) as pipeline:
+        for x in range(5):
+            pipeline.frame(frame, [(x, 0, 30 + x, 40)], "gray8")
+            plan = pipeline.plan_for_frame(1, "gray8")
+        assert plan.obstacle is None and plan.captured
 
 
 def test_an_engine_that_cannot_be_captured_says_so_once_it_is_warm(gpu, library, tmp_path: Path, caplog) -> None:
