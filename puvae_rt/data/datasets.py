@@ -15,7 +15,7 @@ from puvae_rt.data.checks import check
 from puvae_rt.data.folder import read_tree
 from puvae_rt.data.known import KNOWN
 from puvae_rt.data.npz import read_npz
-from puvae_rt.data.splits import Raw, Split, is_sorted, shuffled, validation_split
+from puvae_rt.data.splits import Raw, Split, is_by_class, shuffled, validation_split
 from puvae_rt.errors import DataError
 
 DATA_VARIABLE = "PUVAE_DATA"
@@ -33,6 +33,7 @@ class Dataset:
 
     @property
     def contract(self) -> ImageContract:
+        """Shape of its images."""
         return ImageContract(*self.train.images.shape[1:])
 
 
@@ -67,7 +68,7 @@ def load_dataset(name: str, data: Path | None = None) -> Dataset:
     return Dataset(
         name,
         classes or tuple(str(i) for i in range(count)),
-        *(split if keeps_order and not is_sorted(split) else shuffled(split) for split in splits),
+        *(split if keeps_order and not is_by_class(split) else shuffled(split) for split in splits),
     )
 
 

@@ -120,6 +120,7 @@ def _history(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
+    """What tells a checkpoint's data set from another."""
     return {"dataset": dataset.name, "images": len(dataset.train)}
 
 

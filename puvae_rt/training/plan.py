@@ -28,14 +28,17 @@ class Stage(NamedTuple):
 
     @property
     def weights(self) -> Path:
+        """Its finished weights."""
         return self.folder / f"{self.name}.safetensors"
 
     @property
     def checkpoint(self) -> Path:
+        """What an interrupted training goes on from."""
         return self.folder / f"{self.name}.checkpoint.safetensors"
 
     @property
     def curve(self) -> Path:
+        """The picture of its curve."""
         return self.folder / f"{self.name}.png"
 
 

@@ -105,6 +105,11 @@ def run_trial(
 
 
 def search(args: argparse.Namespace) -> dict[str, Any]:
+    """Every trial that has not been run yet; returns the rows of all and leaves them in OUT.
+
+    Raises:
+        DataError, ContractError, CheckpointError: before anything is trained.
+    """
     for option in ("images", "epochs", "validation"):  # before anything is trained
         require_positive(option, getattr(args, option))
     dataset = load_dataset(args.dataset, args.data)

@@ -162,7 +162,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 def test_images_in_the_order_of_their_classes_are_mixed(tmp_path: Path) -> None:
     arrays = content(train=400, test=200, classes=10)
     for split in ("train", "test"):
-        arrays[f"y_{split}"] = np.sort(arrays[f"y_{split}"])
+        arrays[f"y_{split}"] = np.sort(arrays[f"y_{split}"])[::-1]
     for name in ("own", "mnist"):  # of a named set as well: no shipped one is in that order
         dataset = load_dataset(name, write(tmp_path / "mnist.npz", **arrays))
         for part in (dataset.train, dataset.validation, dataset.test):
