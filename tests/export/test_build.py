@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from export import build as command
 from export import engine as engine_module
 from export import proof, quality
 from export.build import Settings, build
-from export.samples import load_samples
+from export.layers import Listed, ListedLayer
+from export.samples import Samples, load_samples, save_samples
 from puvae_rt import Purifier
 from puvae_rt.errors import BuildError, ContractError, DataError, PuvaeError, QualityError, UnknownModelError
 from puvae_rt.graph.onnx_file import read_puvae
@@ -147,6 +150,106 @@ def test_refusals(settings: Settings, changes: dict[str, object], error: type[Pu
 def test_a_classifier_of_other_images_is_refused(settings: Settings, cpu_onnx: Path) -> None:
     with pytest.raises(PuvaeError, match=r"puvae.onnx: outputs are .*expected .*logits"):
         build(replace(settings, classifier=str(cpu_onnx)))
+
+
+def external_classifier(packed: Path, folder: Path) -> Path:
+    """The shipped classifier with its weights in another file."""
+    path = folder / "own.onnx"
+    model = onnx.load(packed / "classifier_a.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="own.data", size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "no-verify"])
+def test_a_classifier_with_its_weights_in_another_file(
+    settings: Settings, packed: Path, tmp_path: Path, verify: bool
+) -> None:
+    path = external_classifier(packed, tmp_path)
+    folder, _ = build(replace(settings, classifier=str(path), verify=verify))
+    (tmp_path / "own.data").unlink()
+    images = load_samples(packed / "samples.npz", GRAY, CLASSES).sets["clean"]
+    with Purifier.load(folder, threads=1) as own, Purifier.load(NAME, threads=1) as shipped:
+        assert [own(image[0]).label for image in images] == [shipped(image[0]).label for image in images]
+
+
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "no-verify"])
+def test_a_classifier_whose_other_file_is_absent_is_named(
+    settings: Settings, packed: Path, tmp_path: Path, verify: bool
+) -> None:
+    path = external_classifier(packed, tmp_path)
+    (tmp_path / "own.data").unlink()
+    with pytest.raises(BuildError, match=rf"{path}: its weights in own\.data: .*No such file"):
+        build(replace(settings, classifier=str(path), verify=verify))
+
+
+def test_a_classifier_that_fails_on_the_images_is_named(settings: Settings, packed: Path, tmp_path: Path) -> None:
+    """Logits of NaN, but for the zeros that it is tried with."""
+    path = tmp_path / "nan.onnx"
+    model = onnx.load(packed / "classifier_a.onnx")
+    last = model.graph.node[-1]
+    logits, last.output[0] = last.output[0], "finite"
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", ["image", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Unsqueeze", ["sum", "one"], ["column"]),
+            helper.make_node("Log", ["negative"], ["nan"]),
+            helper.make_node("Neg", ["column"], ["negative"]),
+            helper.make_node("Where", ["lit", "nan", "finite"], [logits]),
+            helper.make_node("Greater", ["column", "zero"], ["lit"]),
+        ]
+    )
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
+            numpy_helper.from_array(np.array([1]), "one"),
+            numpy_helper.from_array(np.array(0, np.float32), "zero"),
+        ]
+    )
+    onnx.save(model, path)
+    with pytest.raises(PuvaeError, match=rf"{path}: NaN in logits"):
+        build(replace(settings, classifier=str(path)))
+
+
+LATE = {
+    "other classifier": {"classifier": "CPU_ONNX"},
+    "absent classifier": {"classifier": "absent.onnx"},
+    "samples of other images": {"samples": "OTHER_SAMPLES"},
+    "a folder of somebody else's": {"out": "TAKEN"},
+    "a file in the way": {"out": "FILE"},
+}
+
+
+@pytest.mark.parametrize("changes", LATE.values(), ids=LATE)
+def test_what_can_be_refused_is_refused_before_any_work(
+    settings: Settings, tmp_path: Path, cpu_onnx: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+) -> None:
+    other, taken = tmp_path / "other.npz", tmp_path / "taken" / "toy-cpu-fp32"
+    save_samples(other, Samples({"clean": np.zeros((4, 3, 32, 32), np.uint8)}, np.zeros(4, np.int64)))
+    taken.mkdir(parents=True)
+    (taken / "work.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    places = {
+        "CPU_ONNX": str(cpu_onnx),
+        "OTHER_SAMPLES": other,
+        "TAKEN": taken.parent,
+        "FILE": tmp_path / "file" / "deeper",
+    }
+    for name in ("prove_exact", "compile_engine"):
+        monkeypatch.setattr(command, name, lambda *a: pytest.fail("worked before it refused"))
+    with pytest.raises(PuvaeError):
+        build(replace(settings, **{key: places.get(value, value) for key, value in changes.items()}))  # type: ignore[arg-type]
+    assert (taken / "work.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_layers_precision_is_what_was_compiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, manifest = build(settings)
+    layers = {layer.name: layer.precision for layer in manifest.engine.layers}
+    assert (layers["label"], layers["score"], layers["select.is_nan"]) == ("int64", "fp32", "bool")
+    assert "unknown" not in layers.values()
+    half = ListedLayer("fc1", "Gemm", (), (Listed("w", (4, 4), "fp16"),), ())
+    monkeypatch.setattr(engine_module, "from_onnx", lambda model: [half])
+    with pytest.raises(BuildError, match=r"asked for fp32, but 1 layers came out otherwise: fc1 \(fp16\)"):
+        build(settings)
 
 
 def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path, cpu_onnx: Path) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 
 from export import layers
-from export.classifier import load_classifier, write_classifier
+from export.classifier import choose_classifier, load_classifier, write_classifier
 from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import IMAGE, ImageContract
 from puvae_rt.data import Dataset, Split
-from puvae_rt.errors import BuildError
+from puvae_rt.errors import BuildError, BundleError
 from puvae_rt.gpu.tensorrt import build_plan
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.spec import ARCHITECTURES
@@ -125,3 +126,26 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     path = save_weights(tmp_path / "w.safetensors", random_weights(), kind="classifier", architecture="B")
     with pytest.raises(BuildError, match=r"tensors missing: .*'0.bias'"):
         load_classifier(path)
+
+
+def test_a_classifier_with_its_weights_in_another_file_is_chosen_as_one_file(tmp_path: Path) -> None:
+    trained(tmp_path / "c.safetensors", "A", SMALL, 3)
+    path = tmp_path / "own.onnx"
+    write_classifier(path, load_classifier(tmp_path / "c.safetensors"))
+    whole = path.read_bytes()
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="own.data", size_threshold=0)
+    chosen = choose_classifier(str(path), None, SMALL, 3)
+    assert chosen is not None and chosen.name == str(path)
+    (tmp_path / "own.data").unlink()
+    images = np.random.default_rng(0).random((3, *SMALL.shape), np.float32)
+    got, want = (Classifier(model, SMALL, 3, threads=1).logits(images) for model in (chosen.model, whole))
+    np.testing.assert_array_equal(got, want)
+    with pytest.raises(BuildError, match=rf"{path}: its weights in own\.data: .*No such file.*export the classifier"):
+        choose_classifier(str(path), None, SMALL, 3)
+
+
+def test_a_classifier_of_other_images_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
+    trained(tmp_path / "c.safetensors", "A", SMALL, 3)
+    for wrong in ((GRAY, 3), (SMALL, 4)):
+        with pytest.raises(BundleError, match=rf"{tmp_path / 'c.safetensors'}: (in|out)puts are"):
+            choose_classifier(str(tmp_path / "c.safetensors"), None, *wrong)
