@@ -1,8 +1,8 @@
 """Downloads of the named data sets over https, checked and converted once to the .npz form that `puvae_rt.data` reads.
 
-Every file is held to its sha256. Those of MNIST and CIFAR-10 are published by TensorFlow Datasets; those of Fashion-MNIST
-were computed from files of the published MD5, and belong to its authors' Git repository at the commit below. GTSRB's
-publishers give MD5 sums only, and no sha256 could be checked against them: its three archives are held to these.
+Every file is held to its sha256. Those of MNIST and CIFAR-10 are published by TensorFlow Datasets; those of Fashion-
+MNIST were computed from files of the published MD5, and belong to its authors' Git repository at the commit below.
+GTSRB's publishers give MD5 sums only, and no sha256 could be checked against them: its archives are held to these.
 """
 
 from __future__ import annotations
