@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from puvae_rt.errors import BuildError
+from puvae_rt.errors import BuildError, PuvaeError
+from puvae_rt.files import open_regular
 from puvae_rt.models.header import Header, read_header
 from puvae_rt.schema import printable
 from puvae_rt.weights_file import atomic_weights
@@ -21,6 +23,21 @@ Shapes = dict[str, tuple[int, ...]]
 
 MAX_FILE_BYTES = 1 << 30
 _REMEDY = "give a .safetensors that puvae_rt.train wrote"
+
+
+@contextmanager
+def opened(path: Path, framework: str, error: type[PuvaeError], remedy: str) -> Iterator[Any]:
+    """Opens a .safetensors file of at most `MAX_FILE_BYTES`; `framework` ("np" or "pt") says what its tensors become.
+
+    Raises:
+        error: absent, not a regular file, too large, or damaged.
+    """
+    try:
+        open_regular(path, MAX_FILE_BYTES).close()
+        with safe_open(path, framework) as file:
+            yield file
+    except (OSError, SafetensorError) as problem:
+        raise error(f"{path}: not readable as weights ({printable(problem)}); {remedy}") from problem
 
 
 def read_checkpoint(
@@ -37,16 +54,11 @@ def read_checkpoint(
     Raises:
         BuildError: absent, damaged, of another kind, or with other tensors than described.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BuildError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {_REMEDY}")
-        with safe_open(path, "np") as file:
-            header, _ = read_header(file.metadata() or {}, kind, str(path), _REMEDY, BuildError)
-            expected = shapes(header)
-            _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in expected}
-    except (OSError, SafetensorError) as error:
-        raise BuildError(f"{path}: not readable as weights ({printable(error)}); {_REMEDY}") from error
+    with opened(path, "np", BuildError, _REMEDY) as file:
+        header, _ = read_header(file.metadata() or {}, kind, str(path), _REMEDY, BuildError)
+        expected = shapes(header)
+        _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in expected}
     if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
     return header, tensors
@@ -54,7 +66,7 @@ def read_checkpoint(
 
 def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
     """Writes `tensors` under the header of the checkpoint `source` to `path`, as `atomic_weights` does."""
-    with safe_open(source, "np") as file:
+    with opened(source, "np", BuildError, _REMEDY) as file:
         metadata = file.metadata()
     with atomic_weights(path) as part:
         save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, part, metadata)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from puvae_rt.errors import CheckpointError
+from puvae_rt.models.checkpoint import opened
 from puvae_rt.models.header import META_KEY, read_document
-from puvae_rt.schema import printable
 from puvae_rt.weights_file import atomic_weights
 
 REMEDY = "delete it to start afresh, or give a .safetensors that puvae_rt.train wrote"
@@ -27,12 +26,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Raises CheckpointError when `path` is absent, damaged or not one of ours."""
-    try:
-        with safe_open(path, "pt") as file:
-            meta = read_document(file.metadata() or {}, str(path), REMEDY, CheckpointError)
-            return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({printable(error)}); {REMEDY}") from error
+    with opened(path, "pt", CheckpointError, REMEDY) as file:
+        meta = read_document(file.metadata() or {}, str(path), REMEDY, CheckpointError)
+        return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
 
 
 def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
