@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from export.precision import to_fp16
 from export.prepare import Build
 from export.settings import FP16
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
+from puvae_rt.files import temporary_folder
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.graph import Graph, Tensor
 from puvae_rt.graph.onnx_file import write_onnx
@@ -66,8 +66,8 @@ def _by_tensorrt(build: Build, graph: Graph, folder: Path) -> Compiled:
 def _on_cpu(build: Build, graph: Graph, folder: Path) -> Compiled:
     """The graph itself: ONNX Runtime compiles it for the processor it runs on. Listed as compiled on this one."""
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "optimized.onnx"
+    with temporary_folder() as scratch:
+        path = scratch / "optimized.onnx"
         open_session(folder / ENGINE_ONNX_FILE, available_cpus(), save_optimized=path)
         compiled = from_onnx(read_onnx(path, check=False))
     seconds = time.perf_counter() - start

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import DataError
-from puvae_rt.files import sha256_of
+from puvae_rt.files import open_regular, sha256_of
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ def save_samples(path: Path, samples: Samples) -> None:
 def load_samples(path: Path, contract: ImageContract, classes: int) -> Samples:
     """Raises DataError when `path` is absent, damaged, or holds other images than the model takes."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_regular(path, MAX_BYTES) as stream, np.load(stream, allow_pickle=False) as file:
             _check_size(path)
             images, labels = file["images"], file["labels"]
             names = [name for name in file.files if name.startswith(ATTACKED)]

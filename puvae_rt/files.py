@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from puvae_rt.errors import ContractError, FileError
-from puvae_rt.scratch import file_error, publish, remove_leftovers, scratch_folder, sync, told
+from puvae_rt.scratch import file_error, publish, remove_leftovers, scratch_folder, sync, temporary_folder, told
 
 __all__ = [
     "atomic_file",
@@ -31,6 +31,7 @@ __all__ = [
     "remove_leftovers",
     "scratch_folder",
     "sha256_of",
+    "temporary_folder",
     "write_json",
     "write_text",
 ]

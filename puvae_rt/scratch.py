@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from puvae_rt.errors import FileError
@@ -55,6 +55,11 @@ def scratch_folder(parent: Path | str, what: Path | str | None = None) -> Iterat
         shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def temporary_folder() -> AbstractContextManager[Path]:
+    """An empty folder among the system's temporary ones; as `scratch_folder`."""
+    return scratch_folder(tempfile.gettempdir())
 
 
 def remove_leftovers(folder: Path | str) -> None:

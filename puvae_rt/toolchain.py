@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -20,6 +19,7 @@ from typing import Any
 
 from puvae_rt import errors
 from puvae_rt.errors import BuildError, PuvaeError, ToolchainError
+from puvae_rt.files import temporary_folder
 
 HOME = Path(__file__).resolve().parent.parent
 # Package -> the others that it imports (tests/test_imports.py holds it against the source).
@@ -86,8 +86,8 @@ def build_on_demand(model: str, target: str, precision: str, out: Path) -> Path:
             f"bundle with `puvae build --model {model} --target {target}` and load its folder"
         )
     request = {"model": model, "target": target, "precision": precision, "out": str(out.absolute())}
-    with tempfile.TemporaryDirectory() as scratch:
-        letter = Path(scratch) / "request.json"
+    with temporary_folder() as scratch:
+        letter = scratch / "request.json"
         letter.write_text(json.dumps(request), "utf-8")
         command = [sys.executable, "-c", _START, str(letter), *_child_path()]
         try:

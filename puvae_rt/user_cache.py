@@ -47,7 +47,7 @@ def warn_unwritable(kind: str, folder: Path, error: object) -> None:
         "%s cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
         kind,
         folder,
-        error,
+        getattr(error, "strerror", None) or error,
         VARIABLE,
     )
 

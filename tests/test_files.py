@@ -439,3 +439,15 @@ def test_nothing_is_written_into_a_sealed_folder(tmp_path: Path, name: str) -> N
         with pytest.raises(ContractError, match=r"--report: got .* BUNDLE"):
             files.refuse_overwrite({"--report": tmp_path / "bundle" / name}, {}, {"BUNDLE": bundle})
     files.refuse_overwrite({"--report": tmp_path / "bundle.json"}, {}, {"BUNDLE": tmp_path / "bundle"})
+
+
+def test_a_temporary_folder_of_a_killed_process_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os, signal\nfrom puvae_rt import files\n"
+    code += "with files.temporary_folder(): os.kill(os.getpid(), signal.SIGKILL)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == -signal.SIGKILL
+    assert len(hidden(tmp_path)) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with files.temporary_folder() as folder:
+        assert folder.is_relative_to(tmp_path) and not list(folder.iterdir())
+    assert not hidden(tmp_path)

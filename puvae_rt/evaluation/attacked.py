@@ -17,7 +17,7 @@ from puvae_rt.attacks.white_box import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm
 from puvae_rt.data import Split
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
-from puvae_rt.files import atomic_file
+from puvae_rt.files import atomic_file, open_regular
 
 CHUNK = 100  # images attacked together
 FOLDER = "attacked"
@@ -78,7 +78,7 @@ def _read(path: Path, like: Tensor) -> Tensor:
     if not path.exists():
         return like[:0]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
             stored = file["images"]
     except Exception as error:  # zip, zlib and header errors share no base class
         raise ResultsError(f"{path}: not readable ({error}); delete it, it will be made again") from error

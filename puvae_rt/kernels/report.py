@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from puvae_rt.cli.command import run_command
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
-from puvae_rt.files import refuse_overwrite, write_json, write_text
+from puvae_rt.files import refuse_overwrite, temporary_folder, write_json, write_text
 from puvae_rt.kernels.binary import ARCHITECTURES, SOURCE, source_digest
 from puvae_rt.kernels.launch import ENTRIES, Launch, preprocess, select_projection
 from puvae_rt.kernels.occupancy import occupancy
@@ -73,7 +72,7 @@ def report(architectures: Sequence[int] = ARCHITECTURES) -> dict[str, Any]:
 
 def compiled(arch: int) -> list[Resources]:
     """Of every entry point, in the order of ENTRIES."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         options = ("-std=c++17", "-O3", "-cubin", f"-arch=sm_{arch}", "-Xptxas=-v", "-o", f"{folder}/kernels.cubin")
         return parsed(_nvcc(*options, str(SOURCE)), arch)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from puvae_rt.errors import BuildError
+from puvae_rt.files import temporary_folder
 from puvae_rt.runtime import cache
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel
 from puvae_rt.toolchain import build_on_demand
@@ -48,8 +48,8 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
     def make(folder: Path) -> None:
         if device is None or isinstance(device, str):
             open_device(device).close()
-        with tempfile.TemporaryDirectory() as scratch:
-            for path in build_on_demand(model.model, target, PRECISION, Path(scratch)).iterdir():
+        with temporary_folder() as scratch:
+            for path in build_on_demand(model.model, target, PRECISION, scratch).iterdir():
                 shutil.copyfile(path, folder / path.name)
 
     bundle = cache.obtain(f"{model.model}-{target}-{PRECISION}", identity, make)

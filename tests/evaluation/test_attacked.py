@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,4 +77,8 @@ def test_a_damaged_file_is_refused(bars: Study) -> None:
     (path,) = (bars.models / attacked.FOLDER).iterdir()
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ResultsError, match="delete it"):
+        make(bars, FGSM, 8)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ResultsError, match=r"is a FIFO.*delete it"):
         make(bars, FGSM, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,6 +195,9 @@ def test_damaged_samples_are_refused(packed: Path, tmp_path: Path) -> None:
         (tmp_path / "s.npz").write_bytes(content)
         with pytest.raises(DataError, match=r"s.npz: not readable as test images"):
             load_samples(tmp_path / "s.npz", GRAY, CLASSES)
+    os.mkfifo(tmp_path / "fifo.npz")  # nobody writes into it: it must not be waited for
+    with pytest.raises(DataError, match=r"fifo.npz: .*is a FIFO, expected a regular file"):
+        load_samples(tmp_path / "fifo.npz", GRAY, CLASSES)
 
 
 def test_the_toy_weights_are_those_packed(packed: Path, tmp_path: Path) -> None:
