@@ -25,8 +25,7 @@ from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.errors import PuvaeError, VideoError
 from puvae_rt.files import refuse_overwrite, write_json
 from puvae_rt.runtime.machine import thread_count
-from puvae_rt.video.sources import SYNTHETIC, VideoSource, open_source
-from puvae_rt.video.truth import truth_path
+from puvae_rt.video.sources import SYNTHETIC, VideoSource, files_of, open_source
 
 if TYPE_CHECKING:
     from demos.play.defense import Defense
@@ -66,10 +65,9 @@ def run(args: argparse.Namespace, stop: Stop) -> dict[str, Any]:
 
 def check_paths(args: argparse.Namespace) -> None:
     """ContractError where the video or the JSON would be written over what is read."""
-    source = Path(args.source)
-    inputs = {"--source": source, "the ground truth of --source": truth_path(source)} if source.exists() else {}
+    inputs: dict[str, Path | str | None] = {**files_of(args.source), "--classifier": args.classifier}
     sealed = {} if args.bundle is None else {"--bundle": args.bundle}
-    refuse_overwrite({"--out": args.out, "--json": args.json}, inputs | {"--classifier": args.classifier}, sealed)
+    refuse_overwrite({"--out": args.out, "--json": args.json}, inputs, sealed)
 
 
 @contextlib.contextmanager

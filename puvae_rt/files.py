@@ -220,9 +220,17 @@ def refuse_overwrite(
 def _overlap(output: Path, known: Path) -> bool:
     """Whether they are one, or the output is a folder around the other."""
     here, there = _folded(output), _folded(known)
-    if output.exists() and known.exists():
+    if _exists(output) and _exists(known):
         return output.samefile(known) or here in there.parents
     return here == there
+
+
+def _exists(path: Path) -> bool:
+    """False, too, for a name that no file can have, as a long URL."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _folded(path: Path) -> Path:

@@ -14,6 +14,7 @@ from puvae_rt.errors import VideoError
 from puvae_rt.video.files import FileSource
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.live import LiveSource, open_camera, open_stream
+from puvae_rt.video.truth import truth_path
 from puvae_rt.video.urls import SCHEMES, redact_url
 
 SYNTHETIC = "synthetic"
@@ -61,3 +62,16 @@ def open_source(what: str | Path, synthetic: Callable[[], VideoSource]) -> Video
     if scheme.lower() not in SCHEMES:
         raise VideoError(f"{redact_url(what)}: got {scheme}://, expected one of {', '.join(SCHEMES)}")
     return LiveSource(redact_url(what), lambda: open_stream(what))
+
+
+def files_of(what: str) -> dict[str, Path]:
+    """The files that `open_source(what)` reads, by what they are; none of a camera, a URL or the synthetic clip."""
+    if what == SYNTHETIC or what.isdecimal() or "://" in what:
+        return {}
+    try:
+        found = Path(what).is_file()
+    except OSError:  # a name that no file can have
+        found = False
+    if not found:
+        return {}
+    return {"--source": Path(what), "the ground truth of --source": truth_path(Path(what))}

@@ -137,3 +137,15 @@ def test_a_name_that_opencv_cannot_be_told(outputs: Path, capsys: pytest.Capture
     assert video.main(["--source", "synthetic", "--headless", "--out", str(outputs / "\udcff.mp4")]) == 2
     assert "got a name that is not UTF-8" in capsys.readouterr().err
     assert list(outputs.iterdir()) == []
+
+
+def test_an_address_longer_than_any_file_name_is_no_secret_told(
+    outputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url = f"http://{SECRET}:{SECRET * 60}@127.0.0.1:{port}/x?token={SECRET * 60}"
+    for source in (url, url.replace("://", ":/"), url.removeprefix("http://"), SECRET.join(("ftp://a:", "@b"))):
+        assert video.main(["--source", source, "--headless", "--out", str(outputs / "a.mp4")]) == 2
+        printed = "".join(capfd.readouterr())
+        assert "error: " in printed and SECRET not in printed and "***@" in printed
