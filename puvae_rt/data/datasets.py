@@ -89,5 +89,5 @@ def _read(name: str, data: Path | None) -> tuple[Raw, bool]:
         return read_tree(path), False
     if path.is_file() and path.suffix.lower() == ".npz":
         return read_npz(path), known is not None and path.name == known.file
-    wanted = f"{known.file}, " if known else ""
-    raise DataError(f"{path}: expected an .npz file, or a folder with {wanted}or with train/ and test/ in it")
+    wanted = f"{known.file}, or " if known else ""
+    raise DataError(f"{path}: expected an .npz file, or a folder with {wanted}train/ and test/ in it (--data)")

@@ -53,7 +53,7 @@ class _Reader:
 
     root: Path
     gray: bool = True  # every image so far
-    peaks: list[int] = field(default_factory=list)  # of the 16-bit images
+    peaks: list[tuple[int, Path]] = field(default_factory=list)  # of the 16-bit images
     skipped: dict[str, list[Path]] = field(default_factory=dict)  # files that are no images, by suffix
 
     def read(self, folder: Path, label: int, into: _Pictures) -> None:
@@ -77,7 +77,7 @@ class _Reader:
             raise DataError(f"{self.root}: more than {MAX_IMAGES} images; leave some out")
         pixels, peak = decode(data, str(path))
         if peak is not None:
-            self.peaks.append(peak)
+            self.peaks.append((peak, path))
         self.gray = self.gray and is_gray(pixels)
         if self.gray:
             into.gray.append(resize(pixels[..., :1], GRAY_SIDE).astype(np.uint8, copy=False))
@@ -104,10 +104,11 @@ def read_tree(root: Path) -> Raw:
                 reader.read(folder, label, pictures)
         if not pictures.labels:
             raise DataError(f"{root / split}: no images in class folders; expected CLASS/*.png or *.jpg")
-    if reader.peaks and max(reader.peaks) < FULL_RANGE:
+    peak, example = max(reader.peaks, default=(FULL_RANGE, root))
+    if peak < FULL_RANGE:
         raise DataError(
-            f"{root}: {len(reader.peaks)} images of 16 bits, of which the largest value is {max(reader.peaks)}: they "
-            f"hold {max(reader.peaks).bit_length()} bits and would be nearly black; scale them to 8 bits and save again"
+            f"{root}: {len(reader.peaks)} images of 16 bits, such as {example}, hold {peak.bit_length()} bits (the "
+            f"largest value is {peak}) and would be nearly black; scale them to 8 bits and save again"
         )
     _note_left_out(root, reader.skipped)
     return Raw(splits["train"].split(reader.gray), splits["test"].split(reader.gray), classes)
@@ -129,10 +130,12 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     """Names of the class folders; DataError for an image beside them."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected train/ and test/, in each a folder for every class")
-    names, others = [], []
+    names, others, places = [], [], dict[tuple[int, int], Path]()
     for path, status in _entries(folder):
         if stat.S_ISDIR(status.st_mode):
             names.append(path.name)
+            if (same := places.setdefault((status.st_dev, status.st_ino), path)) != path:
+                raise DataError(f"{path}: is the same folder as {same}; remove the link, or one class has two names")
         elif _image_bytes(path) is not None:
             raise DataError(f"{path}: an image in no class folder; move it to {folder.name}/CLASS/")
         else:
@@ -203,6 +206,6 @@ def _note_left_out(root: Path, skipped: dict[str, list[Path]]) -> None:
     for suffix, paths in sorted(skipped.items()):
         count, example = len(paths), ascii(str(paths[0]))
         logger.warning("%s: %d files (%s) are no images and were left out, such as %s", root, count, suffix, example)
-    folders = [path.name for path, status in _entries(root) if stat.S_ISDIR(status.st_mode)]
-    if others := [ascii(name) for name in folders if name not in SPLITS]:
+    beside = [path for path, _ in _entries(root) if path.name not in SPLITS]
+    if others := [ascii(path.name) for path in beside if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES]:
         logger.warning("%s: not read, validation being cut from train/: %s", root, ", ".join(others[:20]))

@@ -137,10 +137,11 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path, caplog: pytest.Log
         (root / "train/a" / f"{i}.txt").write_text("a label")
     (root / "train/labels.csv").write_text("a,b")
     (root / "val").mkdir()
+    (root / "one.png").write_bytes(encode(picture(0)))
     with caplog.at_level(logging.WARNING):
         assert load(root) == 48
     assert "3 files (.txt) are no images and were left out" in caplog.text
-    assert "labels.csv" in caplog.text and "'val'" in caplog.text
+    assert "labels.csv" in caplog.text and "'one.png', 'val'" in caplog.text
 
 
 def test_images_outside_the_class_folders_are_refused(tmp_path: Path) -> None:
@@ -169,6 +170,12 @@ def test_class_folders_and_images_may_be_links(tmp_path: Path) -> None:
     path.rename(tmp_path / "one.png")
     path.symlink_to(tmp_path / "one.png")
     assert load(root) == 48
+
+
+def test_two_names_of_one_folder_are_refused(tmp_path: Path) -> None:
+    (tree(tmp_path) / "train/d").symlink_to("a")
+    with pytest.raises(DataError, match=r"train/d: is the same folder as .*train/a"):
+        load(tmp_path, 4)
 
 
 def absent(path: Path) -> None:
