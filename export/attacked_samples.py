@@ -34,7 +34,7 @@ def dataset_of(model: str, classes: tuple[str, ...], contract: ImageContract, da
 
 
 def choose(images: Split, count: int) -> Samples:
-    """`count` images at random: a folder tree's test images come sorted by class."""
+    """`count` images at random: a named data set's first ones need not be a sample of all."""
     index = np.sort(np.random.default_rng(SEED).permutation(len(images))[:count])
     return Samples({CLEAN: images.images[index]}, images.labels[index])
 

@@ -49,7 +49,7 @@ def add_dataset(p: argparse.ArgumentParser) -> None:
     from puvae_rt.data import KNOWN  # lazily: only commands on datasets need what it imports
 
     p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or any name with --data (default: mnist)")
-    p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree split/class/*.png|jpg")
+    p.add_argument("--data", type=Path, help=".npz, folder of .npz files, or folder tree train|test/CLASS/* of images")
 
 
 def add_bf16(p: argparse.ArgumentParser) -> None:
