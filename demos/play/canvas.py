@@ -7,6 +7,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from puvae_rt._moved import renamed
 from puvae_rt.video.frames import Pixels
 
 Place: TypeAlias = tuple[int, int, int, int]  # x, y, width, height
@@ -59,3 +60,6 @@ class Canvas:
         shrinks = scale < 1
         self.image(cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), corner)
         return corner, scale
+
+
+__getattr__ = renamed(__name__, {"Colour": "Color"})

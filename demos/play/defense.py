@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from demos import arguments
 from demos.play.digits import SIDE
+from puvae_rt._moved import renamed
 from puvae_rt.attacks import onnx_attack
 from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.attacks.onnx_attack import OnnxGradient
@@ -24,7 +23,6 @@ from puvae_rt.video.frames import Pixels
 
 ATTACKS: dict[str, Callable[..., Floats]] = {name: getattr(onnx_attack, name) for name in arguments.ATTACKS}
 DIGITS = ImageContract(1, SIDE, SIDE)
-_RENAMED = {"Defence": "Defense"}
 _EXACT = 1e-3  # of a gray level: float32 misses whole levels by less
 
 
@@ -140,10 +138,4 @@ def as_frame(image: Floats, around: Pixels | None = None) -> Pixels:
     return np.asarray(around + np.trunc(change + np.copysign(_EXACT, change)), np.uint8)
 
 
-def __getattr__(name: str) -> Any:
-    """Old spellings, until 0.3."""
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    message = f"{__name__}.{name} is now {_RENAMED[name]}; the old name goes in 0.3"
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return globals()[_RENAMED[name]]
+__getattr__ = renamed(__name__, {"Defence": "Defense", "NO_ATTACK": "demos.arguments:NO_ATTACK"})

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import InputError
 from puvae_rt.video.frames import Box, Pixels
 
@@ -229,3 +230,6 @@ class _Search:
             x, y, w, h = part.box
             mask[y - top : y - top + h, x - left : x - left + w] |= part.mask
         return _Strokes(mask, (left, top, right - left, bottom - top), parts[0].level)
+
+
+__getattr__ = renamed(__name__, {"CENTRE": "CENTER"})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from demos.play.defense import Outcome
+from puvae_rt._moved import renamed
 from puvae_rt.runtime.latency import PERCENTILES, Summary, summary
 
 # What stands between a frame and its purified label; attack, drawing and writing belong to the demo.
@@ -107,3 +108,6 @@ def _milliseconds(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}%"
+
+
+__getattr__ = renamed(__name__, {"DEFENCE_STAGES": "DEFENSE_STAGES"})

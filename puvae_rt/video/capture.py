@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import VideoError
 from puvae_rt.video.frames import Pixels
 
@@ -68,3 +69,6 @@ def checked_frame(image: Any, name: str, index: int) -> Pixels:
     if not image.size or max(image.shape) > MAX_SIDE:
         raise VideoError(f"{name}: frame {index} has shape {image.shape}, expected sides from 1 to {MAX_SIDE}")
     return image
+
+
+__getattr__ = renamed(__name__, {"check_size": "check_video"})

@@ -5,16 +5,14 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import PuvaeError, VideoError
-from puvae_rt.video import urls
 from puvae_rt.video.capture import Capture, announced_fps, check_video, checked_frame
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.urls import redact_url
@@ -25,8 +23,6 @@ STREAM_OPEN_SECONDS, STREAM_READ_SECONDS = 10.0, 4.0
 MAX_CAMERA = 255  # larger numbers mean other things to OpenCV
 _CLOSE_SECONDS = 1.0  # the reader is not waited for longer: it may hang in the driver
 _EXIT_SECONDS = STREAM_OPEN_SECONDS + STREAM_READ_SECONDS
-
-_MOVED = {"without_password": "redact_url", "SCHEMES": "SCHEMES"}
 
 _sources: weakref.WeakSet[LiveSource] = weakref.WeakSet()  # a source lives as long as its thread
 
@@ -186,10 +182,7 @@ def _nothing_within(name: str, seconds: float) -> VideoError:
     return VideoError(f"{name}: got no frame within {seconds:g} s; check its connection and address")
 
 
-def __getattr__(name: str) -> Any:
-    """Names that moved to puvae_rt.video.urls, until 0.3."""
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    message = f"puvae_rt.video.live.{name} is now {_MOVED[name]} of puvae_rt.video.urls; the old name goes in 0.3"
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return getattr(urls, _MOVED[name])
+_MOVED = {
+    name: f"puvae_rt.video.urls:{new}" for name, new in (("without_password", "redact_url"), ("SCHEMES", "SCHEMES"))
+}
+__getattr__ = renamed(__name__, _MOVED)

@@ -240,7 +240,7 @@ def test_messages_keep_passwords_to_themselves() -> None:
     with pytest.raises(VideoError) as refused:
         open_source("ftp://admin:hidden@host/a?token=hidden", lambda: None)
     assert "hidden" not in str(refused.value) and "ftp://***@host/a?token=***" in str(refused.value)
-    with pytest.warns(DeprecationWarning, match="is now redact_url"):
+    with pytest.warns(DeprecationWarning, match=r"is now puvae_rt\.video\.urls\.redact_url"):
         assert live_module.without_password is redact_url
 
 

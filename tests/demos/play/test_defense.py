@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from demos.play import defense as defense_module
 from demos.play.defense import Attack, Defense, Outcome, as_frame
 from demos.play.synthetic import Samples
 from puvae_rt import Purifier, Result
@@ -143,8 +143,11 @@ def test_attacks_that_make_no_sense(means_bundle: Path, name: str, epsilon: floa
         Attack(name, means_bundle / CLASSIFIER_FILE, epsilon)
 
 
-def test_the_old_spelling_warns() -> None:
-    with pytest.warns(DeprecationWarning, match="Defence is now Defense"):
-        assert defense_module.Defence is Defense
-    with pytest.raises(AttributeError, match="Fortress"):
-        _ = defense_module.Fortress
+OLD_NAMES = ["defense.Defence", "defense.NO_ATTACK", "digits.CENTRE", "report.DEFENCE_STAGES", "canvas.Colour"]
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_old_names_warn(name: str) -> None:
+    module, _, old = name.partition(".")
+    with pytest.warns(DeprecationWarning, match=rf"demos\.play\.{name} is now "):
+        assert getattr(import_module(f"demos.play.{module}"), old) is not None
