@@ -13,7 +13,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import NAME_RULE, Score, is_name
 from puvae_rt.data import Dataset, load_dataset
-from puvae_rt.errors import ContractError
+from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.puvae import DilatedTrunk, PuVAE, split_phases
 from puvae_rt.models.spec import KERNEL, WIDTH, Ranks, check_ranks
+from puvae_rt.schema import Positive, decode
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
 from puvae_rt.training.plan import Plan, Reader, Stage, require_made_for, require_positive
 from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule, attack_scale
@@ -39,6 +40,20 @@ FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=3, learning_rate=5e-4)
 IMAGES = 4000  # whose activations decide the directions; half of them noisy
 CHUNK = 250
 NOISE = 0.5
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    replays: Positive
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """How the full model was trained: the fine-tuning does alike."""
+
+    recipe: Recipe
+    schedule: _Schedule
 
 
 def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
@@ -149,12 +164,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stage = Stage(args.runs / dataset.name, f"{args.puvae}{LOW_RANK}")
     full, meta = _made_for(dataset, load_puvae, stage.folder / f"{args.puvae}.safetensors")
     source, _ = _made_for(dataset, load_classifier, stage.folder / "source.safetensors")
-    trained = meta["schedule"]
-    schedule = replace(FINE_TUNING, epochs=args.epochs, replays=trained["replays"], bf16=trained.get("bf16", False))
+    file = stage.folder / f"{args.puvae}.safetensors"
+    trained = decode(meta, _Trained, str(file), "train it again", CheckpointError)
+    schedule = replace(FINE_TUNING, epochs=args.epochs, replays=trained.schedule.replays, bf16=trained.schedule.bf16)
     schedule = schedule.fit_to(len(dataset.train))
     history = {key: value for key, value in meta.items() if key in ("recipe", "schedule", "init")}
     history |= {"fine_tuning": schedule.record()}
-    recipe, score = Recipe(**meta["recipe"]), Score(**meta["score"])
+    recipe, score = trained.recipe, Score(**meta["score"])
     plan = Plan(stage, schedule, _identity(dataset, recipe, ranks), history | {"ranks": ranks._asdict()}, load_puvae)
     plan.check()
     factored = factor(full, torch.from_numpy(dataset.train.head(IMAGES).batch(slice(None))[0]), ranks)

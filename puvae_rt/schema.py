@@ -173,16 +173,16 @@ def seal(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, _SEAL: _content_sha256(content)}
 
 
-def check_seal(document: Mapping[str, Any], where: str, remedy: str) -> None:
-    """BundleError when the document carries its own sha256 and was changed since; without one nothing is checked."""
+def check_seal(document: Mapping[str, Any], where: str, remedy: str, error: type[PuvaeError] = BundleError) -> None:
+    """Refuses a document that carries its own sha256 and was changed since; without one nothing is checked."""
     if (expected := document.get(_SEAL)) is None:
         return
     try:
         got = _content_sha256({key: value for key, value in document.items() if key != _SEAL})
     except (ValueError, RecursionError) as problem:
-        raise BundleError(f"{where}: not readable ({problem}); {remedy}") from problem
+        raise error(f"{where}: not readable ({problem}); {remedy}") from problem
     if got != expected:
-        raise BundleError(
+        raise error(
             f"{where}: changed after it was written: its sha256 is {got[:12]}..., expected {shown(expected)}; {remedy}"
         )
 

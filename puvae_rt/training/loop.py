@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from puvae_rt.data import Split
 from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.layout import channels_last
-from puvae_rt.schema import Count, decode
+from puvae_rt.schema import Count, check_seal, decode, printable, seal
 from puvae_rt.training.checkpoint import REMEDY, load_tensors, restore_training_state, save_tensors, training_state
 from puvae_rt.training.recipes import Schedule
 
@@ -46,6 +46,7 @@ class _Kept:
     identity: dict[str, Any]
     step: Count
     curve: list[dict[str, int | float]]
+    shapes: dict[str, list[int]] | None = None  # of every tensor; None in checkpoints from before 0.2
 
 
 class Task(Protocol):
@@ -163,7 +164,8 @@ def _save(
     curve: list[Metrics],
 ) -> None:
     tensors = training_state(task.module, optimizer) | {f"task.{k}": v for k, v in task.state.items()}
-    save_tensors(path, tensors, {"identity": identity, "step": step, "curve": curve})
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    save_tensors(path, tensors, seal({"identity": identity, "step": step, "curve": curve, "shapes": shapes}))
 
 
 def run_identity(identity: dict[str, Any], schedule: Schedule) -> dict[str, Any]:
@@ -175,6 +177,9 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Ten
     """Tensors of a training's checkpoint, and what it says; CheckpointError when it is damaged or of another run."""
     tensors, meta = load_tensors(path)
     kept = decode(meta, _Kept, str(path), REMEDY, CheckpointError)
+    check_seal(meta, str(path), REMEDY, CheckpointError)
+    if kept.shapes is not None and kept.shapes != {name: list(tensor.shape) for name, tensor in tensors.items()}:
+        raise CheckpointError(f"{path}: holds other tensors than it was written with; {REMEDY}")
     if kept.identity != identity:
         differing = sorted(k for k in {*identity, *kept.identity} if kept.identity.get(k) != identity.get(k))
         raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --out")
@@ -190,6 +195,8 @@ def _resume(
     try:
         restore_training_state(tensors, task.module, optimizer)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: tensors that do not fit this training ({error}); {REMEDY}") from error
+        raise CheckpointError(
+            f"{path}: tensors that do not fit this training ({printable(error)}); {REMEDY}"
+        ) from error
     task.state = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
     return kept.step, kept.curve
