@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from export.build import MAX_BATCH as BUILT
+from export.settings import Settings
 from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH
-from puvae_rt.errors import BundleError
+from puvae_rt.errors import BundleError, ContractError
 from puvae_rt.runtime.manifest import Manifest
 from tests.runtime import toy
 
@@ -45,7 +45,9 @@ def test_a_batch_that_no_build_takes_is_refused(bundle: Path, sizes: object) -> 
 
 
 def test_builds_and_manifests_have_one_largest_batch(bundle: Path) -> None:
-    assert BUILT == MAX_BATCH
+    assert Settings("mnist", bundle, batch=(1, MAX_BATCH)).batch == (1, MAX_BATCH)
+    with pytest.raises(ContractError, match=f"expected sizes from 1 to {MAX_BATCH}"):
+        Settings("mnist", bundle, batch=(1, MAX_BATCH + 1))
     toy.edit_manifest(bundle, options=document(bundle)["options"] | {"batch": [1, MAX_BATCH]})
     assert Manifest.read(bundle).options.batch == (1, MAX_BATCH)
 
