@@ -33,9 +33,14 @@ TEMPERATURE = 2.0  # of the soft choice, in the score's unit (summed squares: tw
 
 @dataclass(frozen=True)
 class Pgd:
-    """Projected gradient ascent (Madry et al. 2018); `samples` gradients are averaged (EOT).
+    """Settings of projected gradient ascent (Madry et al. 2018); ContractError for impossible ones.
 
-    `travel`: how many epsilons all steps together could go, so that a random start can cross the ball.
+    Attributes:
+        steps: in each restart.
+        travel: how many epsilons all steps together could go, so that a random start can cross the ball.
+        restarts: random starts; an image that is wrong once is not tried again.
+        samples: gradients that are averaged at each step (EOT).
+        seed: of the random starts.
     """
 
     steps: int = 40
@@ -53,7 +58,18 @@ class Pgd:
 
 
 def pgd(objective: Objective, judge: Judge, x: Tensor, labels: Tensor, epsilon: float, settings: Pgd = Pgd()) -> Tensor:
-    """Images inside the ball that `judge` gets wrong where one was met, the last iterate otherwise."""
+    """Attacked images [N,C,H,W]: one inside the ball that `judge` gets wrong where one was met, else the last iterate.
+
+    Args:
+        objective: what the attacker raises, of images and labels: [N].
+        judge: the class that the defended system answers: [N].
+        x: clean images [N,C,H,W] in [0,1].
+        labels: true classes [N].
+        epsilon: radius of the L-infinity ball.
+        settings: steps, restarts and samples.
+    Raises:
+        ContractError: epsilon is not in (0, 1].
+    """
     check_epsilon(epsilon)
     generator = torch.Generator().manual_seed(settings.seed)
     low, high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
@@ -95,7 +111,7 @@ class PuvaePipeline:
         return self.classifier(self.purify(x))
 
     def purify(self, x: Tensor) -> Tensor:
-        """Forward what is deployed, the closest candidate; backward through all of them."""
+        """The purified images [N,C,H,W]: forward the closest candidate, as deployed; backward through all of them."""
         candidates, scores = self._project(x)
         soft = torch.softmax(-scores / self.temperature, dim=1)
         hard = F.one_hot(scores.argmin(dim=1), self.vae.classes).to(soft)
@@ -103,11 +119,12 @@ class PuvaePipeline:
         return (weights[:, :, None, None, None] * candidates).sum(dim=1)
 
     def scores(self, x: Tensor) -> Tensor:
-        """What the choice minimises, [N,K]."""
+        """The scores [N,K] of images [N,C,H,W], of which the choice takes the smallest."""
         return self._project(x)[1]
 
     @torch.no_grad()
     def judge(self, x: Tensor) -> Tensor:
+        """The classes [N] of images [N,C,H,W] behind the defense."""
         return self(x).argmax(dim=1)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,12 +134,12 @@ class PuvaePipeline:
 
 
 def through_classification(model: Model) -> Objective:
-    """Raises the cross-entropy of a differentiable defended classifier."""
+    """The objective that raises the cross-entropy of a differentiable defended classifier."""
     return lambda x, labels: F.cross_entropy(model(x), labels, reduction="none")
 
 
 def through_identity(purify: Callable[[Tensor], Tensor], classifier: Model) -> Objective:
-    """BPDA: the cross-entropy at the purified image, its gradient handed to the input unchanged."""
+    """The objective of BPDA: the cross-entropy at the purified image, its gradient handed to the input unchanged."""
 
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         purified = x + (purify(x.detach()) - x).detach()
@@ -132,7 +149,7 @@ def through_identity(purify: Callable[[Tensor], Tensor], classifier: Model) -> O
 
 
 def through_choice(pipeline: PuvaePipeline) -> Objective:
-    """Raises the true class's score above that of the best wrong class."""
+    """The objective that raises the true class's score above that of the best wrong class."""
 
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         scores = pipeline.scores(x)

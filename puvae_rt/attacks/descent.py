@@ -10,7 +10,7 @@ TINY = 1e-8
 
 
 class Adam:
-    """Kingma and Ba 2015, one problem for each row of the variable."""
+    """The optimizer of Kingma and Ba (2015), with one problem for each row of the variable."""
 
     def __init__(self, like: Tensor, rate: float) -> None:
         self._first, self._second = torch.zeros_like(like), torch.zeros_like(like)
@@ -26,5 +26,5 @@ class Adam:
         return variable.detach() - self._rate * first / scale
 
     def keep(self, rows: Tensor) -> None:
-        """Forgets the problems outside `rows`."""
+        """Forget the problems outside `rows`, a mask or an index."""
         self._first, self._second = self._first[rows], self._second[rows]

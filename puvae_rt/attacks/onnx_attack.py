@@ -37,7 +37,14 @@ class OnnxGradient:
         self.classes: Any = self._session.outputs[LOGITS].shape[1]
 
     def __call__(self, images: Images, labels: Labels) -> tuple[NDArray[np.float32], Images]:
-        """-> logits [N,K] and d(summed cross-entropy)/d(images) [N,C,H,W]."""
+        """The logits [N,K] of images and the gradient [N,C,H,W] of their summed cross-entropy with respect to the images.
+
+        Args:
+            images: float32 [N,C,H,W] in [0,1].
+            labels: true classes [N].
+        Raises:
+            InputError: other shapes, types or classes.
+        """
         if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.float32:
             expected = ", ".join(map(str, self.image_shape))
             raise InputError(f"images {images.dtype} {images.shape}: expected float32 [N, {expected}]")
@@ -52,7 +59,7 @@ class OnnxGradient:
 def fgsm(
     model: OnnxGradient, images: Images, labels: Labels, epsilon: float = EPSILON, targeted: bool = False
 ) -> Images:
-    """One step of size epsilon (L-infinity).
+    """The images after one step of size epsilon (L-infinity); Goodfellow et al. 2015.
 
     `labels` [N]: the true classes, or with `targeted` the classes to be mistaken for.
     """
@@ -63,7 +70,10 @@ def fgsm(
 def ifgsm(
     model: OnnxGradient, images: Images, labels: Labels, epsilon: float = EPSILON, targeted: bool = False
 ) -> Images:
-    """`IFGSM_STEPS` steps inside the L-infinity ball of radius epsilon; `labels` as for `fgsm`."""
+    """The images after `IFGSM_STEPS` steps inside the L-infinity ball of radius epsilon; Kurakin et al. 2017.
+
+    `labels` as for `fgsm`.
+    """
     radius, step = np.float32(epsilon), np.float32(IFGSM_STEP_SHARE * epsilon)
     low, high = _clip(images - radius, 0, 1), _clip(images + radius, 0, 1)
     attacked = images

@@ -10,7 +10,7 @@ from puvae_rt.errors import ContractError
 
 
 class Radii(NamedTuple):
-    """L-infinity bounds in [0,1]: the whole of the attack, and RAND+FGSM's random step out of it."""
+    """L-infinity bounds in [0,1]: of the whole attack, and of RAND+FGSM's random step, which is a part of it."""
 
     epsilon: float
     alpha: float
@@ -20,10 +20,11 @@ GRAY, COLOUR = Radii(EPSILON, ALPHA), Radii(COLOUR_EPSILON, COLOUR_ALPHA)
 
 
 def radii_of(contract: ImageContract) -> Radii:
-    """The paper's: .3 and .05 on MNIST and Fashion-MNIST, .06 and .005 on colour images."""
+    """The paper's radii: .3 and .05 on MNIST and Fashion-MNIST, .06 and .005 on color images."""
     return GRAY if contract.channels == 1 else COLOUR
 
 
 def check_epsilon(epsilon: float) -> None:
+    """Raises ContractError unless 0 < epsilon <= 1."""
     if not 0 < epsilon <= 1:
         raise ContractError(f"epsilon={epsilon}: expected 0 < epsilon <= 1 (pixels are in [0, 1])")

@@ -25,7 +25,19 @@ AUTO_STEPS, AUTO_EOT = 100, 20  # AutoAttack's own settings for randomised defen
 def square(
     model: Model, x: Tensor, labels: Tensor, epsilon: float, classes: int, queries: int = SQUARE_QUERIES
 ) -> Tensor:
-    """The Toolbox's Square attack on the answers of `model` (logits) alone."""
+    """Images [N,C,H,W] attacked by the Toolbox's Square attack, which sees only the answers of `model` (logits).
+
+    Args:
+        model: images -> logits [N,K].
+        x: clean images [N,C,H,W] in [0,1].
+        labels: true classes [N].
+        epsilon: radius of the L-infinity ball.
+        classes: K.
+        queries: answers that it may ask for, per image.
+    Raises:
+        TargetUnavailableError: the Toolbox is not installed.
+        ContractError: epsilon is not in (0, 1].
+    """
     check_epsilon(epsilon)
     evasion = _toolbox("attacks.evasion")
     attack = evasion.SquareAttack(
@@ -43,7 +55,10 @@ def auto_attack_rand(
     steps: int = AUTO_STEPS,
     samples: int = AUTO_EOT,
 ) -> Tensor:
-    """AutoAttack's "rand" pair, APGD-CE then APGD-DLR on what still stands; `samples` predictions are averaged."""
+    """Images [N,C,H,W] attacked by AutoAttack's "rand" pair: APGD-CE, then APGD-DLR on those that still stand.
+
+    Arguments and errors are those of `square`; at each of `steps`, `samples` predictions are averaged.
+    """
     check_epsilon(epsilon)
     evasion = _toolbox("attacks.evasion")
     averaged = _averaged(model, samples)

@@ -29,7 +29,7 @@ CW_BOX = 1 - 1e-6  # pixels of 0 and 1 have no finite arctanh
 
 
 def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """A class different from the truth for each label, uniformly: [N] -> [N]."""
+    """A class other than the true one for each label [N], uniformly drawn: [N]."""
     shift = torch.randint(1, classes, labels.shape, generator=generator)
     return (labels + shift) % classes
 
@@ -43,12 +43,12 @@ def _ascent_sign(model: Model, x: Tensor, labels: Tensor, targeted: bool) -> Ten
 
 
 def fgsm(model: Model, x: Tensor, labels: Tensor, epsilon: float, targeted: bool = False) -> Tensor:
-    """One step of size epsilon (L-infinity)."""
+    """The images [N,C,H,W] after one step of size epsilon (L-infinity)."""
     return (x + epsilon * _ascent_sign(model, x, labels, targeted)).clamp(0, 1)
 
 
 def ifgsm(model: Model, x: Tensor, labels: Tensor, epsilon: float, targeted: bool = False) -> Tensor:
-    """`IFGSM_STEPS` steps inside the L-infinity ball of radius epsilon."""
+    """The images [N,C,H,W] after `IFGSM_STEPS` steps inside the L-infinity ball of radius epsilon."""
     attacked = x
     for _ in range(IFGSM_STEPS):
         attacked = attacked + IFGSM_STEP_SHARE * epsilon * _ascent_sign(model, attacked, labels, targeted)
@@ -65,7 +65,7 @@ def rand_fgsm(
     generator: torch.Generator,
     targeted: bool = False,
 ) -> Tensor:
-    """A random sign step of size alpha, then FGSM with epsilon - alpha."""
+    """The images [N,C,H,W] after a random sign step of size alpha, then FGSM with epsilon - alpha."""
     start = (x + alpha * torch.randn(x.shape, generator=generator).sign()).clamp(0, 1)
     return fgsm(model, start, labels, epsilon - alpha, targeted)
 
@@ -78,9 +78,17 @@ def carlini_wagner_l2(
     iterations: int = CW_ITERATIONS,
     searches: int = CW_SEARCHES,
 ) -> Tensor:
-    """Smallest L2 perturbation found by Adam on tanh variables, with a binary search over c for each image.
+    """Images [N,C,H,W] with the smallest L2 perturbation found, by Adam on tanh variables and a binary search over c.
 
-    Images for which no adversarial example was found come back unchanged.
+    Args:
+        model: images -> logits [N,K].
+        x: clean images [N,C,H,W] in [0,1].
+        labels: [N], as at the top of this file.
+        targeted: whether `labels` are the classes to be mistaken for.
+        iterations: of each descent.
+        searches: descents, each with a c of its own for every image.
+    Returns:
+        Images for which no adversarial example was found come back unchanged.
     """
     low, high = torch.zeros(len(x)), torch.full((len(x),), float("inf"))
     c = torch.full((len(x),), CW_START_C)

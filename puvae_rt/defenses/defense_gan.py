@@ -54,10 +54,11 @@ class DefenseGan:
         self.generator, self.search = channels_last(generator.eval()), search
 
     def purify(self, images: Tensor) -> Tensor:
+        """The closest generated image for each of `images` [N,C,H,W] in [0,1], after all steps."""
         return last(self.anytime(images))
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
-        """The closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""
+        """Yield the closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""
         search, n = self.search, len(images)
         generator = torch.Generator().manual_seed(search.seed)
         z = torch.randn(n * search.restarts, LATENT, generator=generator) * search.spread  # [N*R,128]

@@ -9,11 +9,12 @@ from puvae_rt.defenses.protocol import CHUNK
 
 
 class MagNet:
-    """`reformer`: images [N,C,H,W] in [0,1] -> the same."""
+    """The defense that hands the classifier what a reformer makes of images [N,C,H,W] in [0,1]."""
 
     def __init__(self, reformer: nn.Module) -> None:
         self.reformer = reformer.eval()
 
     @torch.no_grad()
     def purify(self, images: Tensor) -> Tensor:
+        """The reformed images [N,C,H,W] in [0,1]."""
         return torch.cat([self.reformer(part) for part in torch.split(images, CHUNK)])

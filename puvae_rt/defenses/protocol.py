@@ -21,25 +21,28 @@ Clock = Callable[[], float]
 class Defense(Protocol):
     """What stands in front of a classifier: images [N,C,H,W] in [0,1] -> purified images of the same form."""
 
-    def purify(self, images: Tensor) -> Tensor: ...
+    def purify(self, images: Tensor) -> Tensor:
+        """The purified images [N,C,H,W] in [0,1] of `images` of the same form."""
 
 
 @runtime_checkable
 class Anytime(Defense, Protocol):
     """A defense that may be stopped at any moment: each item is the best result so far, the last one `purify`'s."""
 
-    def anytime(self, images: Tensor) -> Iterator[Tensor]: ...
+    def anytime(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the best result so far for `images` [N,C,H,W]; at least one."""
 
 
 def last(results: Iterator[Tensor]) -> Tensor:
-    """An anytime defense's last result; no earlier one is held meanwhile."""
+    """The last result of an anytime defense; no earlier one is held meanwhile."""
     return deque(results, maxlen=1).pop()
 
 
 class NoDefense:
-    """Images go to the classifier as they are: also the defense of an adversarially trained classifier."""
+    """The defense that hands images on as they are: also the one of an adversarially trained classifier."""
 
     def purify(self, images: Tensor) -> Tensor:
+        """The images themselves."""
         return images
 
 

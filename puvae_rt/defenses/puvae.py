@@ -35,6 +35,7 @@ class Puvae:
 
     @torch.no_grad()
     def purify(self, images: Tensor) -> Tensor:
+        """The closest projection of each of `images` [N,C,H,W] in [0,1]."""
         generator = torch.Generator().manual_seed(self.seed)
         return torch.cat([self._purify(part, generator) for part in torch.split(images, CHUNK)])
 
@@ -47,11 +48,11 @@ class Puvae:
 
 @dataclass(frozen=True)
 class Refinement:
-    """Descent on an image's code in the class k that was chosen:
-    J(z) = sum_i max(|x_i - G(z,k)_i| - tau, 0)^2 + prior * |z|^2.
+    """Settings of a descent on an image's code in the class k that was chosen; ContractError for impossible ones.
 
-    The dead zone keeps it from fitting a perturbation of up to tau, the prior from leaving the manifold. The class
-    stays: J is no good judge of it (chosen anew by J over all K, 87% right became 70% in ten steps; MNIST, FGSM .3).
+    It lowers J(z) = sum_i max(|x_i - G(z,k)_i| - tau, 0)^2 + prior * |z|^2. The dead zone keeps it from fitting a
+    perturbation of up to tau, the prior from leaving the manifold. The class stays: J is no good judge of it (chosen
+    anew by J over all K, 87% right became 70% in ten steps; MNIST, FGSM .3).
     """
 
     steps: int = 10
@@ -76,10 +77,11 @@ class RefinedPuvae:
         self.model, self.score, self.refinement = model.eval(), score, refinement
 
     def purify(self, images: Tensor) -> Tensor:
+        """The best projection of each of `images` [N,C,H,W] in [0,1], after all steps."""
         return torch.cat([last(self.anytime(part)) for part in torch.split(images, CHUNK)])
 
     def anytime(self, images: Tensor) -> Iterator[Tensor]:
-        """The best projection so far of each image [N,C,H,W]: feed-forward, then after each step."""
+        """Yield the best projection so far of each image [N,C,H,W]: feed-forward, then after each step."""
         z, onehot, best = self._project(images)
         yield best
         best_objective = torch.full((len(images),), float("inf"))
@@ -103,7 +105,7 @@ class RefinedPuvae:
         return q.mu.view(n, k, -1)[everyone, chosen], torch.eye(k)[chosen], candidates[everyone, chosen]
 
     def objective(self, x: Tensor, z: Tensor, candidates: Tensor) -> Tensor:
-        """J of images [N,C,H,W], their codes [N,32] and projections [N,C,H,W]: [N]."""
+        """J [N] of images x [N,C,H,W], their codes z [N,32] and projections [N,C,H,W]."""
         return dead_zone_sse(x, candidates, self.refinement.tau) + self.refinement.prior * z.square().sum(dim=1)
 
     def _descend(self, x: Tensor, z: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,9 +119,10 @@ class RefinedPuvae:
 
 
 class Engine(Protocol):
-    """What `puvae_rt.Purifier` offers here."""
+    """What `DeployedPuvae` needs of a `puvae_rt.Purifier`."""
 
-    def purify(self, images: object) -> Purified: ...
+    def purify(self, images: object) -> Purified:
+        """The projections of images [N,C,H,W] in [0,1]."""
 
 
 class DeployedPuvae:
@@ -129,4 +132,5 @@ class DeployedPuvae:
         self.engine = engine
 
     def purify(self, images: Tensor) -> Tensor:
+        """What the engine makes of `images` [N,C,H,W] in [0,1]."""
         return torch.from_numpy(self.engine.purify(np.ascontiguousarray(images.numpy())).images)

@@ -28,6 +28,7 @@ class Description:
     passes: Texts  # already applied, the exact ones or those and a target's; () is none
 
     def to_metadata(self) -> dict[str, str]:
+        """The description as an ONNX file's metadata."""
         document = {"format": FORMAT, "kind": PUVAE, **asdict(self)}
         return {META_KEY: json.dumps(document, sort_keys=True)}
 

@@ -41,7 +41,7 @@ class Graph:
     # Building
 
     def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        """Stores `value` under `name`, or under the first free `name_2`, `name_3`, ...; returns the name."""
+        """Store `value` under `name`, or under the first free `name_2`, `name_3`, ...; returns the name."""
         taken = self.constants.keys() | {output for node in self.nodes for output in node.output}
         free = name
         count = 1
@@ -52,46 +52,54 @@ class Graph:
         return free
 
     def ints(self, name: str, value: npt.ArrayLike) -> str:
-        """A shape or an axes list as a constant."""
+        """Store a shape or a list of axes as a constant; returns its name."""
         return self.constant(name, value, np.int64)
 
     def op(self, kind: str, inputs: Sequence[str], output: str | Sequence[str], **attributes: Any) -> str:
-        """Adds a node named after its (first) output, which is returned."""
+        """Add a node named after its (first) output; returns that output."""
         outputs = [output] if isinstance(output, str) else list(output)
         self.nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
     def reshape(self, tensor: str, shape: Sequence[int], output: str) -> str:
+        """Add a Reshape of `tensor` to a constant `shape`; returns its output."""
         return self.op("Reshape", [tensor, self.ints(f"{output}.shape", shape)], output)
 
     # Looking
 
     def producer(self, tensor: str) -> NodeProto | None:
+        """The node that makes `tensor`; None for an input, a constant or an unknown name."""
         return next((node for node in self.nodes if tensor in node.output), None)
 
     def consumers(self, tensor: str) -> list[NodeProto]:
+        """The nodes that read `tensor`, in the order in which they were added."""
         return [node for node in self.nodes if tensor in node.input]
 
     def only_consumer(self, tensor: str) -> NodeProto:
+        """The one node that reads `tensor`; BuildError when there are none or several."""
         consumers = self.consumers(tensor)
         if len(consumers) != 1:
             raise BuildError(f"tensor {tensor!r}: {len(consumers)} readers, the pass expects exactly one")
         return consumers[0]
 
     def of_type(self, kind: str) -> list[NodeProto]:
+        """The nodes of an operator, in the order in which they were added."""
         return [node for node in self.nodes if node.op_type == kind]
 
     def value(self, tensor: str) -> Constant:
+        """The value of the constant `tensor`; BuildError when it is computed."""
         if tensor not in self.constants:
             raise BuildError(f"tensor {tensor!r}: computed, the pass expects a constant")
         return self.constants[tensor]
 
     def input_shape(self, name: str) -> tuple[int | str, ...]:
+        """The shape of an input; a text is a free dimension."""
         return next(tensor.shape for tensor in self.inputs if tensor.name == name)
 
     # Rewriting
 
     def remove(self, *nodes: NodeProto) -> None:
+        """Take nodes out; their outputs are free to be made by others."""
         gone = {id(node) for node in nodes}
         self.nodes = [node for node in self.nodes if id(node) not in gone]
 
@@ -118,6 +126,7 @@ class Graph:
         self.constants = {name: value for name, value in self.constants.items() if name in used}
 
     def copy(self) -> Graph:
+        """A graph with nodes of its own; the constants' arrays are shared, as passes never write into them."""
         twin = Graph(self.inputs, self.outputs)
         twin.nodes = [_clone(node) for node in self.nodes]
         twin.constants = dict(self.constants)
@@ -156,11 +165,12 @@ class Graph:
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:
+    """The attributes of a node by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def walk_single(graph: Graph, tensor: str) -> Iterator[NodeProto]:
-    """The chain of sole readers from `tensor` on, each through its first output."""
+    """Yield the chain of sole readers from `tensor` on, each through its first output."""
     while len(consumers := graph.consumers(tensor)) == 1:
         yield consumers[0]
         tensor = consumers[0].output[0]

@@ -20,11 +20,12 @@ _REMEDY = "give an .onnx that export.build or export.assets wrote"
 
 
 def write_onnx(path: Path, graph: Graph, description: Description) -> None:
+    """Write a graph with its description to an .onnx file."""
     path.write_bytes(graph.to_model(description.to_metadata()).SerializeToString())
 
 
 def read_puvae(path: Path) -> tuple[Graph, Description]:
-    """A whole PuVAE graph (image -> purified, label, rmse, score); BuildError when it is anything else."""
+    """A whole PuVAE graph (image -> purified, label, rmse, score) and its description; BuildError for anything else."""
     model = read_model(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     description = Description.from_metadata(metadata, str(path))
@@ -43,6 +44,7 @@ def read_model(path: Path) -> ModelProto:
 
 
 def contract_inputs(description: Description) -> list[Tensor]:
+    """The inputs that a graph with this description takes: `image`, and `noise` when it samples."""
     inputs = [Tensor(IMAGE, np.float32, (BATCH, *description.contract.shape))]
     if description.sigma > 0:
         inputs.append(Tensor(NOISE, np.float32, (BATCH, len(description.classes), LATENT)))

@@ -26,6 +26,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def selection_outputs(contract: ImageContract, classes: int) -> list[Tensor]:
+    """The outputs of a CPU graph: purified, label, rmse and score."""
     return [
         Tensor(PURIFIED, np.float32, (BATCH, *contract.shape)),
         Tensor(LABEL, np.int64, (BATCH,)),
@@ -35,7 +36,7 @@ def selection_outputs(contract: ImageContract, classes: int) -> list[Tensor]:
 
 
 def candidate_outputs(contract: ImageContract, score: Score, classes: int) -> list[Tensor]:
-    """What a GPU engine computes; the selection kernel does the rest."""
+    """The outputs of a GPU engine: candidates, and bias when the score needs it. The selection kernel does the rest."""
     outputs = [Tensor(CANDIDATES, np.float32, (BATCH, classes, *contract.shape))]
     if score.kl_weight > 0:
         outputs.append(Tensor(BIAS, np.float32, (BATCH, classes)))
@@ -43,7 +44,7 @@ def candidate_outputs(contract: ImageContract, score: Score, classes: int) -> li
 
 
 def stop_at_candidates(graph: Graph, contract: ImageContract, score: Score, classes: int) -> Graph:
-    """A copy without the selection."""
+    """A copy of the graph that ends in its candidates, without the selection."""
     graph = graph.copy()
     graph.outputs = candidate_outputs(contract, score, classes)
     graph.prune()

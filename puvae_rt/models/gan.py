@@ -34,6 +34,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
+        """The images [N,C,H,W] in [0,1] of codes z [N,128]."""
         x = torch.relu(self.fc(z)).view(-1, WIDTHS[0], GRID, GRID)
         x = torch.relu(self.deconvs[0](x))  # [N,128,8,8]
         quarter = self.contract.height // 4
@@ -53,6 +54,7 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CRITIC_WIDTHS[-1] * GRID**2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The scores [N] of images [N,C,H,W]; larger is more like a real one."""
         return self.layers(x).float().squeeze(1)  # type: ignore[no-any-return]
 
 

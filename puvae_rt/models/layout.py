@@ -7,5 +7,8 @@ from torch import nn
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Its weights in the memory order in which a CPU convolves fastest: a fifth off a step. In place."""
+    """Put a module's weights into the memory order in which a CPU convolves fastest, in place; returns the module.
+
+    A training step then takes a fifth less time.
+    """
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -25,7 +25,7 @@ GRAY, COLOUR = Reformer(noise=0.1, pooling=True), Reformer(noise=0.025, pooling=
 
 
 def reformer_of(contract: ImageContract) -> Reformer:
-    """The one for MNIST on gray images, the one for CIFAR-10 on colour."""
+    """The reformer of these images: the one for MNIST on gray images, the one for CIFAR-10 on color."""
     return GRAY if contract.channels == 1 else COLOUR
 
 

@@ -35,6 +35,7 @@ class Posterior(NamedTuple):
     sigma: Tensor  # [N, LATENT], > 0
 
     def sample(self) -> Tensor:
+        """A code z [N, LATENT] drawn from the Gaussian, with PyTorch's global generator."""
         return self.mu + self.sigma * torch.randn_like(self.sigma)
 
 
@@ -94,6 +95,7 @@ class DilatedTrunk(nn.Module):
         self.convs = nn.ModuleList(convolution(c, r) for c, r in zip(ins, ranks, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The features [N, WIDTH*H*W] of images [N,C,H,W] with even sides."""
         h, w = x.shape[2:]
         x = split_phases(x)  # [4N, C, H/2, W/2]
         for conv in self.convs:
@@ -174,20 +176,21 @@ class PuVAE(nn.Module):
         return x if stats is None else stats.normalize(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """The class-independent half of the encoder: x [N,C,H,W] in [0,1] -> W1a T(x) + b1, [N, HIDDEN]."""
+        """The class-independent half of the encoder, W1a T(x) + b1 [N, HIDDEN], of x [N,C,H,W] in [0,1]."""
         return self.fc1_image(self.trunk(self.seen(x)))  # type: ignore[no-any-return]
 
     def head(self, features: Tensor, onehot: Tensor) -> Posterior:
-        """features [N, HIDDEN], onehot [N, K] -> q(z | x, y)."""
+        """q(z | x, y) of `features` [N, HIDDEN] and classes, onehot [N, K]."""
         hidden = F.relu(self.fc2(F.relu(features + self.fc1_label(onehot))))
         mu, raw = self.fc3(hidden).float().chunk(2, dim=1)
         return Posterior(mu, F.softplus(raw))
 
     def encode(self, x: Tensor, onehot: Tensor) -> Posterior:
+        """q(z | x, y) of images x [N,C,H,W] in [0,1] and their classes, onehot [N, K]."""
         return self.head(self.features(x), onehot)
 
     def decode_logits(self, z: Tensor, onehot: Tensor) -> Tensor:
-        """z [N, LATENT], onehot [N, K] -> the decoder's output before its sigmoid, [N,C,H,W].
+        """The decoder's output [N,C,H,W] before its sigmoid, of codes z [N, LATENT] and classes, onehot [N, K].
 
         Where contrast is normalized, its sigmoid has yet to be given the image's mean and deviation.
         """
@@ -198,7 +201,10 @@ class PuVAE(nn.Module):
         return self.deconvs[-1](x).float()  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, onehot: Tensor, stats: ImageStats | None = None) -> Tensor:
-        """z [N, LATENT], onehot [N, K], `image_stats` of the N images -> projections [N,C,H,W] in [0,1]."""
+        """The projections [N,C,H,W] in [0,1] of codes z [N, LATENT] on classes, onehot [N, K].
+
+        `stats` are `image_stats` of the N images, or None.
+        """
         decoded = torch.sigmoid(self.decode_logits(z, onehot))
         return decoded if stats is None else stats.denormalize(decoded)
 

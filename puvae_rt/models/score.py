@@ -9,7 +9,7 @@ from puvae_rt.contract import Score
 
 
 def dead_zone_sse(x: Tensor, candidates: Tensor, tau: float) -> Tensor:
-    """sum_i max(|x_i - x_hat_i| - tau, 0)^2 over the pixels of [..., C, H, W] -> [...]."""
+    """The squared error beyond a dead zone, sum_i max(|x_i - x_hat_i| - tau, 0)^2 over the pixels: [...] of [...,C,H,W]."""
     excess = F.relu((x - candidates).abs() - tau)
     return excess.square().sum(dim=(-3, -2, -1))
 
@@ -20,5 +20,12 @@ def add_kl(distances: Tensor, kl: Tensor, score: Score) -> Tensor:
 
 
 def selection_scores(x: Tensor, candidates: Tensor, kl: Tensor, score: Score) -> Tensor:
-    """x [N,C,H,W], candidates [N,K,C,H,W], kl [N,K] -> score [N,K], the smallest wins."""
+    """The score [N,K] of images x [N,C,H,W] and their projections: the smallest one wins.
+
+    Args:
+        x: images in [0,1].
+        candidates: their projections on every class, [N,K,C,H,W].
+        kl: KL(q(z|x,k) || N(0,1)), [N,K].
+        score: dead zone and weight of the KL term.
+    """
     return add_kl(dead_zone_sse(x[:, None], candidates, score.tau), kl, score)

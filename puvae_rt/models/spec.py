@@ -42,12 +42,16 @@ def check_ranks(ranks: Ranks) -> None:
 
 
 class Conv(NamedTuple):
+    """A convolution with "same" padding: its output channels, the side of its square kernel, and its stride."""
+
     channels: int
     kernel: int
     stride: int
 
 
 class Architecture(NamedTuple):
+    """The layers of a classifier: convolutions, then fully connected layers, then one to the classes."""
+
     convs: tuple[Conv, ...]
     dropout: float  # before each fully connected block
     hidden: tuple[tuple[int, float], ...]  # (units, dropout after them)

@@ -19,6 +19,19 @@ WEIGHTS_SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Weights:
+    """A PuVAE's trained weights, and what they were trained for.
+
+    Attributes:
+        model: the model's name, of its data set.
+        classes: class names, K of them.
+        contract: the images' shape.
+        score: how the winning projection is chosen.
+        ranks: of the layers that are products of two thin ones.
+        tensors: the parameters by their names in `PuVAE.state_dict()`.
+        sha256: of the file.
+        normalized: whether contrast is normalized in front of the trunk, and given back to the candidates.
+    """
+
     model: str
     classes: tuple[str, ...]
     contract: ImageContract
@@ -29,18 +42,25 @@ class Weights:
     normalized: bool = False  # contrast, in front of the trunk; candidates are given it back
 
     def dense(self, layer: str) -> Array:
-        """[outputs, inputs, ...] of a fully connected or a 7x7 layer, low-rank factors multiplied back."""
+        """The weight [outputs, inputs, ...] of a fully connected or a 7x7 layer, low-rank factors multiplied back."""
         if f"{layer}.weight" in self.tensors:
             return self.tensors[f"{layer}.weight"]
         return product(self.tensors[f"{layer}.0.weight"], self.tensors[f"{layer}.1.weight"])
 
     def bias(self, layer: str) -> Array:
+        """The bias [outputs] of a layer."""
         return self.tensors[f"{layer}.bias" if f"{layer}.bias" in self.tensors else f"{layer}.1.bias"]
 
 
 def product(first: Array, second: Array) -> Array:
-    """The layer that equals `first` and then `second`, with nothing between: matrices [R,I] and [O,R], or kernels
-    [R,I,A,1] and [O,R,1,B] -> [O,I,A,B]."""
+    """The weight of one layer that equals `first` and then `second`, with nothing between.
+
+    Args:
+        first: a matrix [R,I], or a kernel [R,I,A,1].
+        second: a matrix [O,R], or a kernel [O,R,1,B].
+    Returns:
+        [O,I], or [O,I,A,B].
+    """
     if first.ndim == 2:
         return second @ first
     merged: Array = np.einsum("rca,orb->ocab", first[..., 0], second[:, :, 0])
@@ -48,7 +68,11 @@ def product(first: Array, second: Array) -> Array:
 
 
 def load_weights(path: Path) -> Weights:
-    """Raises BuildError when `path` is absent, damaged, or not the weights of a PuVAE."""
+    """The weights in a .safetensors file.
+
+    Raises:
+        BuildError: the file is absent, damaged, or holds no PuVAE.
+    """
     header, tensors = read_checkpoint(
         path, PuvaeHeader, lambda h: expected_shapes(h.contract, len(h.classes), h.thin())
     )
@@ -65,7 +89,7 @@ def load_weights(path: Path) -> Weights:
 
 
 def expected_shapes(contract: ImageContract, classes: int, ranks: Ranks) -> Shapes:
-    """Name -> shape of every tensor of a PuVAE."""
+    """The shape of every tensor of a PuVAE, by its name."""
     features = WIDTH * contract.height * contract.width
     grid = WIDTH * DECODER_GRID**2
     shapes: Shapes = {"fc1_label.weight": (HIDDEN, classes)}

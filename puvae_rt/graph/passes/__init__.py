@@ -27,7 +27,7 @@ def exact_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
 
 
 def apply(graph: Graph, passes: Iterable[str], table: Mapping[str, Pass] = EXACT) -> Graph:
-    """A rewritten copy; `table` says what the names mean."""
+    """A copy of the graph, rewritten by `passes` in their order; `table` says what the names mean."""
     graph = graph.copy()
     for name in passes:
         table[name](graph)

@@ -62,7 +62,7 @@ CPU: dict[str, Pass] = {"first_deconv_as_gemm": first_deconv_as_gemm, "deconvs_i
 
 
 def apply_cpu(graph: Graph) -> Graph:
-    """A rewritten copy."""
+    """A copy of the graph, rewritten by both passes."""
     return apply(graph, CPU, CPU)
 
 

@@ -15,6 +15,7 @@ from puvae_rt.graph.passes.patterns import absent
 
 
 def dilation_to_batch(graph: Graph) -> None:
+    """Run the dilated convolutions as ordinary ones on the four parity phases; BuildError when there are none."""
     convs, flatten = _dilated_chain(graph)
     height, width = _sides(graph, convs[0])
     gemm = _reader_of_features(graph, flatten)
@@ -30,10 +31,7 @@ def dilation_to_batch(graph: Graph) -> None:
 
 
 def phase_columns(matrix: Constant, channels: int, height: int, width: int) -> Constant:
-    """Columns ordered (channel, row, column) -> (row parity, column parity, channel, row/2, column/2).
-
-    Columns beyond channels*height*width (labels) stay where they are.
-    """
+    """The columns of a weight from (channel, row, column) to (row parity, column parity, channel, row/2, column/2)."""
     pixels = channels * height * width
     grid = matrix[:, :pixels].reshape(-1, channels, height // 2, 2, width // 2, 2)
     phases = grid.transpose(0, 3, 5, 1, 2, 4).reshape(-1, pixels)

@@ -15,7 +15,7 @@ from puvae_rt.graph.passes.patterns import (
 
 
 def fold_labels(graph: Graph) -> None:
-    """No one-hot label is left at run time."""
+    """Make the labels' columns tables of biases, so that no one-hot label is left at run time."""
     for found in labelled_gemms(graph):
         split_labelled_gemm(graph, found)
     products = [node for node in graph.of_type("MatMul") if one_hot_classes(graph, node.input[0])]

@@ -12,7 +12,7 @@ from puvae_rt.graph.graph import Graph, attributes
 
 
 class Replication(NamedTuple):
-    """[N,*shape] -> [N*K,*shape] as Unsqueeze, Expand, Reshape."""
+    """The nodes Unsqueeze, Expand, Reshape that make [N,*shape] into [N*K,*shape]."""
 
     unsqueeze: NodeProto
     expand: NodeProto
@@ -36,7 +36,7 @@ def replication_ending(graph: Graph, tensor: str) -> Replication | None:
 
 
 class LabelledGemm(NamedTuple):
-    """Gemm([values; one-hot labels])."""
+    """A Gemm over values and one-hot labels side by side."""
 
     gemm: NodeProto
     values: str  # [N*K, V]
@@ -45,6 +45,7 @@ class LabelledGemm(NamedTuple):
 
 
 def labelled_gemms(graph: Graph) -> list[LabelledGemm]:
+    """Every Gemm of the graph that reads values and one-hot labels side by side."""
     found = []
     for gemm in graph.of_type("Gemm"):
         concat = graph.producer(gemm.input[0])
@@ -81,4 +82,5 @@ def split_labelled_gemm(graph: Graph, found: LabelledGemm) -> str:
 
 
 def absent(pass_name: str, pattern: str) -> BuildError:
+    """The error of a pass whose pattern is not in the graph."""
     return BuildError(f"pass {pass_name}: found no {pattern}; give a graph from `--passes none`, or a model's weights")

@@ -42,5 +42,5 @@ def gpu_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
 
 
 def apply_gpu(graph: Graph, passes: tuple[str, ...]) -> Graph:
-    """A rewritten copy of a graph that ends in candidates."""
+    """A copy of a graph that ends in candidates, rewritten by `passes` in their order."""
     return apply(graph, passes, GPU)

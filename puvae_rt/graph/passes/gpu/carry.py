@@ -17,6 +17,7 @@ ALIGNMENT = 8  # FP16 matrix kernels want rows of a multiple of 16 bytes
 
 
 def carry_labels(graph: Graph) -> None:
+    """Pass the one-hot label through the hidden layers to the decoder's first one; BuildError without label tables."""
     first, second = _tables(graph)
     rows = graph.value(first.input[1])  # [1,K,M]
     classes = rows.shape[1]

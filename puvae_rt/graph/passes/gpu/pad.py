@@ -12,6 +12,7 @@ ALIGNMENT = 2  # channels of an FP16 convolution come in pairs
 
 
 def pad_channels(graph: Graph) -> None:
+    """Pad the image's channels where the phases are split; BuildError when there is no such split."""
     conv = next(iter(graph.of_type("Conv")), None)
     split = graph.producer(conv.input[0]) if conv is not None else None
     if conv is None or split is None or split.op_type != "Reshape":
