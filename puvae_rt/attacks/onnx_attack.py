@@ -37,7 +37,7 @@ class OnnxGradient:
         self.classes: Any = self._session.outputs[LOGITS].shape[1]
 
     def __call__(self, images: Images, labels: Labels) -> tuple[NDArray[np.float32], Images]:
-        """The logits [N,K] of images and the gradient [N,C,H,W] of their summed cross-entropy with respect to the images.
+        """The logits [N,K] of images, and the gradient [N,C,H,W] of their summed cross-entropy at the images.
 
         Args:
             images: float32 [N,C,H,W] in [0,1].

@@ -9,7 +9,7 @@ from puvae_rt.contract import Score
 
 
 def dead_zone_sse(x: Tensor, candidates: Tensor, tau: float) -> Tensor:
-    """The squared error beyond a dead zone, sum_i max(|x_i - x_hat_i| - tau, 0)^2 over the pixels: [...] of [...,C,H,W]."""
+    """The squared error beyond a dead zone, sum_i max(|x_i - x_hat_i| - tau, 0)^2 over pixels [...,C,H,W]: [...]."""
     excess = F.relu((x - candidates).abs() - tau)
     return excess.square().sum(dim=(-3, -2, -1))
 

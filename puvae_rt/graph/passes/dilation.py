@@ -31,7 +31,10 @@ def dilation_to_batch(graph: Graph) -> None:
 
 
 def phase_columns(matrix: Constant, channels: int, height: int, width: int) -> Constant:
-    """The columns of a weight from (channel, row, column) to (row parity, column parity, channel, row/2, column/2)."""
+    """The columns of a weight from (channel, row, column) to (row parity, column parity, channel, row/2, column/2).
+
+    Columns beyond channels*height*width (labels) stay where they are.
+    """
     pixels = channels * height * width
     grid = matrix[:, :pixels].reshape(-1, channels, height // 2, 2, width // 2, 2)
     phases = grid.transpose(0, 3, 5, 1, 2, 4).reshape(-1, pixels)
