@@ -138,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", type=Path, help="write accuracies, latencies and counts to this file")
     p.add_argument("--headless", action="store_true", help="no window, even with a display")
     p.add_argument("--max-frames", type=positive, help=f"stop after so many (synthetic: {SYNTHETIC_FRAMES})")
-    p.add_argument("--threads", type=int, help="of the engine (default: every processor)")
+    p.add_argument("--threads", type=int, help="of the engine, for one frame (default: 1)")
     return p
 
 

@@ -178,7 +178,7 @@ def _add_effort(p: argparse.ArgumentParser) -> None:
     p.add_argument("--pgd-steps", type=int, default=40, help="of --adaptive (default: %(default)s)")
     p.add_argument("--apgd-steps", type=int, default=100, help="of --adaptive (default: %(default)s)")
     p.add_argument("--queries", type=int, default=1000, help="of Square, --adaptive (default: %(default)s)")
-    p.add_argument("--threads", type=int, help="of the timed engine (default: all)")
+    p.add_argument("--threads", type=int, help="of the timed engine (default: 1)")
     p.add_argument("--seed", type=int, default=0)
 
 

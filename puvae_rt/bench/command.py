@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", help="shipped model, after the bundles (default: mnist, unless there are bundles); "
                    "`faster` compares with the first engine")  # fmt: skip
     p.add_argument("--batch", type=batches, default=[1, 128], help="sizes (default: 1,128)")
-    p.add_argument("--threads", type=int, help="of each engine (default: every processor)")
+    p.add_argument("--threads", type=int, help="of each engine (default: 1)")
     p.add_argument("--seconds", type=positive, default=5.0, help="for each engine and batch (default: %(default)s)")
     p.add_argument("--model-gpu", metavar="GPU,GPU", help=f"compute the bundles' latency on {', '.join(GPUS)} "
                    "from layer lists and published figures, not measured; a picture goes beside --json")  # fmt: skip

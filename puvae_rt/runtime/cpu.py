@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from puvae_rt.runtime.session import ANY_FLOAT, INT64, Wanted, open_session
 # Images per run: as fast per image as a batch of 128 and a third of its memory (80 MB instead of 260).
 CHUNK = 8
 
+T = TypeVar("T")
+
 
 class OrtEngine:
     """A puvae graph in an ONNX Runtime session: images [N,C,H,W] (and noise [N,K,32]) -> Purified.
@@ -25,16 +29,25 @@ class OrtEngine:
         model: the graph's file.
         contract: the images' shape.
         classes: K.
-        threads: of the session.
+        threads: of the session, which share the work of one run.
+        at_once: runs of `CHUNK` images each that a larger batch may have under way at once.
         optimized: the file was optimized for this processor already.
     Raises:
         BundleError: the file, or what the graph takes and gives, is not as it has to be.
     """
 
     def __init__(
-        self, model: Path | bytes, contract: ImageContract, classes: int, threads: int, *, optimized: bool = False
+        self,
+        model: Path | bytes,
+        contract: ImageContract,
+        classes: int,
+        threads: int,
+        *,
+        at_once: int = 1,
+        optimized: bool = False,
     ) -> None:
-        self._session, self._classes = open_session(model, threads, optimized=optimized), classes
+        self._session = open_session(model, threads, optimized=optimized)
+        self._classes, self._at_once = classes, at_once
         self.takes_noise = NOISE in self._session.inputs
         self._shapes = contract.shape, (), (classes,), (classes,)  # per image, of _OUTPUTS
         noise = {NOISE: Wanted((classes, LATENT))} if self.takes_noise else {}
@@ -43,11 +56,11 @@ class OrtEngine:
 
     def run(self, images: Floats, noise: Floats | None = None) -> Purified:
         """The closest projections; EngineError when ONNX Runtime fails, or its outputs are not what they have to be."""
-        parts = [
-            self._run_chunk(images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
+        chunks = [
+            (images[i : i + CHUNK], None if noise is None else noise[i : i + CHUNK])
             for i in range(0, len(images), CHUNK)
         ]
-        return Purified.join(parts)
+        return Purified.join(side_by_side(self._run_chunk, chunks, self._at_once))
 
     def _run_chunk(self, images: Floats, noise: Floats | None) -> Purified:
         feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}
@@ -77,6 +90,21 @@ class OrtEngine:
 
 
 _OUTPUTS = (PURIFIED, LABEL, RMSE, SCORE)
+
+
+def side_by_side(work: Callable[..., T], items: Sequence[tuple[Any, ...]], at_once: int) -> list[T]:
+    """`work` of every item's arguments, in order, up to `at_once` at a time.
+
+    The threads last as long as the call: a tenth of a millisecond each, and nothing that a fork could lose.
+    """
+    if min(at_once, len(items)) == 1:
+        return [work(*item) for item in items]
+    with ThreadPoolExecutor(min(at_once, len(items))) as pool:
+        try:
+            futures = [pool.submit(work, *item) for item in items]
+        except RuntimeError:  # no more threads are to be had, or the interpreter is ending
+            return [work(*item) for item in items]
+        return [future.result() for future in futures]
 
 
 class Classifier:

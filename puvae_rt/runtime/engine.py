@@ -16,6 +16,7 @@ from puvae_rt.models.weights import WEIGHTS_SUFFIX, load_weights
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.bundle import CPU, Source
 from puvae_rt.runtime.cpu import OrtEngine
+from puvae_rt.runtime.machine import Threads
 from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
 from puvae_rt.runtime.session import open_session
@@ -53,7 +54,7 @@ class FrameEngine(Engine, Protocol):
         """One region of a checked frame, BGR or gray."""
 
 
-def open_engine(source: Source, threads: int, device: str | Device | None = None) -> Engine:
+def open_engine(source: Source, threads: Threads, device: str | Device | None = None) -> Engine:
     """The engine of a verified source; TargetUnavailableError when this machine cannot run its target."""
     if source.target == CPU:
         if device is not None:
@@ -63,23 +64,23 @@ def open_engine(source: Source, threads: int, device: str | Device | None = None
         return _cpu_engine(source, threads)
     from puvae_rt.gpu.pool import open_gpu_engine  # a CPU user needs none of it
 
-    return open_gpu_engine(source, device, threads)
+    return open_gpu_engine(source, device, threads.frame)
 
 
-def _cpu_engine(source: Source, threads: int) -> Engine:
+def _cpu_engine(source: Source, threads: Threads) -> Engine:
     """The source's graph as ONNX Runtime optimised it for this processor: out of the cache, or built into it."""
-    classes = len(source.classes)
 
-    def optimized(folder: Path) -> Engine:
-        return OrtEngine(folder / ENGINE_ONNX_FILE, source.contract, classes, threads, optimized=True)
+    def engine(model: Path | bytes, optimized: bool) -> Engine:
+        classes, at_once = len(source.classes), threads.batch
+        return OrtEngine(model, source.contract, classes, threads.frame, at_once=at_once, optimized=optimized)
 
-    engine = cache.open_cached(
+    cached = cache.open_cached(
         f"{source.name}-{source.target}",
-        _cpu_identity(source, threads),
-        lambda new: _optimize(source, threads, new),
-        optimized,
+        {**cpu_identity(source), "threads": threads.frame},
+        lambda new: _optimize(source, threads.frame, new),
+        lambda folder: engine(folder / ENGINE_ONNX_FILE, optimized=True),
     )
-    return engine or OrtEngine(_model(source), source.contract, classes, threads)
+    return cached or engine(graph_of(source), optimized=False)
 
 
 def _optimize(source: Source, threads: int, folder: Path) -> None:
@@ -89,7 +90,7 @@ def _optimize(source: Source, threads: int, folder: Path) -> None:
         BundleError: ONNX Runtime refuses the source.
         FileError: it could not write, for it says both in the same way.
     """
-    model, target = _model(source), folder / ENGINE_ONNX_FILE
+    model, target = graph_of(source), folder / ENGINE_ONNX_FILE
     try:
         open_session(model, threads, save_optimized=target)
     except BundleError as error:
@@ -97,7 +98,7 @@ def _optimize(source: Source, threads: int, folder: Path) -> None:
         raise FileError(errno.EIO, f"not written ({error})", str(target)) from error
 
 
-def _model(source: Source) -> Path | bytes:
+def graph_of(source: Source) -> Path | bytes:
     """The graph to run: the source's file, or what is made of its weights."""
     if not _is_weights(source):
         return source.engine
@@ -110,7 +111,8 @@ def _is_weights(source: Source) -> bool:
     return source.engine.suffix == WEIGHTS_SUFFIX
 
 
-def _cpu_identity(source: Source, threads: int) -> cache.Identity:
+def cpu_identity(source: Source) -> cache.Identity:
+    """What a source's engine on this machine depends on, but for its threads."""
     identity: dict[str, str | int] = {
         "source_sha256": source.sha256,
         "target": source.target,
@@ -118,7 +120,6 @@ def _cpu_identity(source: Source, threads: int) -> cache.Identity:
         "puvae_rt": __version__,
         "cpu": machine.cpu_model(),
         "cpu_flags": machine.cpu_flags_digest(),
-        "threads": threads,
         "options": "optimization=all",
     }
     if _is_weights(source):

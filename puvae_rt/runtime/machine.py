@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from puvae_rt.errors import ContractError
 
-MAX_THREADS = 1024
+AUTO = "auto"
+DEFAULT_THREADS, MAX_THREADS = 1, 1024
 _MIB = 1 << 20
 
 
@@ -30,18 +34,73 @@ def cpu_flags_digest() -> str:
 
 
 def available_cpus() -> int:
-    """Processors this process may use (its affinity, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Whole processors this process may use: its affinity, within its container's quota; at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min(count, cpu_quota())))
 
 
-def thread_count(threads: int | None) -> int:
-    """`threads` checked; None means every available processor."""
+def cpu_quota(root: Path = Path("/")) -> float:
+    """Processors' worth of time that the control groups of this process allow it, version 1 or 2; inf without a limit.
+
+    Args:
+        root: where /proc and /sys are found.
+    """
+    try:
+        memberships = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return math.inf
+    quota = math.inf
+    for line in memberships:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in ("sys/fs/cgroup", "sys/fs/cgroup/unified") if not controllers else _CPU_MOUNTS:
+            # Each group is limited by those above it, too. A container may see its own group as the mount's root.
+            group = root / mount / path.lstrip("/")
+            for folder in (group, *group.parents):
+                quota = min(quota, _quota(folder))
+                if folder == root / mount:
+                    break
+    return quota
+
+
+_CPU_MOUNTS = ("sys/fs/cgroup/cpu,cpuacct", "sys/fs/cgroup/cpu")
+
+
+def _quota(group: Path) -> float:
+    """Of one control group: cpu.max of version 2, or the two files of version 1."""
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return math.inf
+    try:
+        share = int(quota) / int(period)  # "max" and -1 are no limit
+    except (ValueError, ZeroDivisionError):
+        return math.inf
+    return share if share > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Of an engine: `frame` threads share the work of one run, `batch` runs of a large batch go on at once."""
+
+    frame: int
+    batch: int = 1
+
+
+def thread_count(threads: Any) -> int:
+    """An explicit number of threads, checked; None is the default. ContractError for anything else."""
     if threads is None:
-        return available_cpus()
+        return DEFAULT_THREADS
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise ContractError(f"threads: got {threads!r}, expected an integer from 1 to {MAX_THREADS}, or None for all")
+        raise ContractError(
+            f"threads: got {threads!r}, expected an integer from 1 to {MAX_THREADS}, {AUTO!r} where a purifier is "
+            f"loaded, or None for {DEFAULT_THREADS}"
+        )
     return threads
 
 

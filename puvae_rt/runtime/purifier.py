@@ -18,9 +18,9 @@ from puvae_rt.runtime.arguments import checked_seed
 from puvae_rt.runtime.bundle import Source, resolve
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
-from puvae_rt.runtime.machine import thread_count
 from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, as_noise, checked_frame
 from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
+from puvae_rt.runtime.threads import check_threads, plan_threads
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
@@ -59,7 +59,7 @@ class Purifier:
         cls,
         source: str | Path = "mnist",
         target: str | None = None,
-        threads: int | None = None,
+        threads: int | str | None = None,
         classifier: bool | str | Path = True,
         seed: int | None = None,
         device: str | Device | None = None,
@@ -69,7 +69,11 @@ class Purifier:
         Args:
             source: a shipped model's name, or the folder of a bundle written by `puvae build`.
             target: "cpu", "rtx" or "tensorrt"; None is the bundle's own, and "cpu" for a shipped model.
-            threads: of the CPU engine; None is every processor available to this process.
+            threads: of the CPU engine, for one frame. None is 1: the best median and tail on a machine that does other
+                things, too. A number that the machine has to spare lowers the median (2 threads: to about half, while
+                nothing else runs) and, when something else runs, raises the tail. "auto" measures once for each model
+                and machine, about a second at the first load. With None and "auto" a batch of more than 8 images uses
+                the processors (up to 16) that affinity and the container's quota leave; a number holds for batches, too.
             classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
                 name ("classifier_b") or an .onnx file with input `image` [N,C,H,W] float32 in [0,1] and output
                 `logits` [N,K]; its weights may lie in other files of the same folder.
@@ -83,11 +87,12 @@ class Purifier:
             ContractError: an argument of the wrong type or out of its range.
             TargetUnavailableError, DeviceError, BuildError: a GPU target that this machine cannot run or build.
         """
-        count, seed = thread_count(threads), checked_seed(seed)
-        found = resolve(source, target, classifier, device)
-        engine = open_engine(found, count, device)
+        check_threads(threads)
+        seed, found = checked_seed(seed), resolve(source, target, classifier, device)
+        plan = plan_threads(threads, found)
+        engine = open_engine(found, plan, device)
         try:
-            return cls(engine, found.name, found.contract, found.classes, _classifier(found, count), seed)
+            return cls(engine, found.name, found.contract, found.classes, _classifier(found, plan.frame), seed)
         except BaseException:
             engine.close()
             raise

@@ -296,7 +296,7 @@ def attack():
 
 images = np.full((20, 28, 28), 99, np.uint8)
 purifier = Purifier.load({bundle!r}, threads={threads})
-gradient = OnnxGradient(Path({chain!r}), {threads})
+gradient = OnnxGradient(Path({chain!r}), {threads} or 1)
 want, want_gradient = purifier.purify(images).images, attack()
 purifier(np.zeros((1080, 1920, 3), np.uint8))
 {before}
@@ -337,7 +337,12 @@ WORKS = {
 }
 
 
-FORKS = [(work, 2, "") for work in WORKS] + [("uses", 1, ""), ("uses", 2, BUSY), ("loads anew", 1, BUSY)]
+FORKS = [(work, 2, "") for work in WORKS] + [
+    ("uses", None, ""),
+    ("uses", None, BUSY),
+    ("uses", 2, BUSY),
+    ("loads anew", 1, BUSY),
+]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
@@ -345,7 +350,7 @@ FORKS = [(work, 2, "") for work in WORKS] + [("uses", 1, ""), ("uses", 2, BUSY),
     "work, threads, before", FORKS, ids=[f"{work}-{n}-{'busy' if busy else 'idle'}" for work, n, busy in FORKS]
 )
 def test_a_child_made_by_a_fork_works_and_ends(
-    bundle: Path, tmp_path: Path, work: str, threads: int, before: str
+    bundle: Path, tmp_path: Path, work: str, threads: int | None, before: str
 ) -> None:
     chain = tmp_path / "chain.onnx"
     toy.save_classifier(chain)
