@@ -59,7 +59,7 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What `Bench.to_json` writes, as far as it is read back."""
+    """What `Bench.document` makes, as far as it is read back."""
 
     machine: _Machine
     threads: Positive

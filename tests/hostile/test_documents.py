@@ -86,7 +86,7 @@ WHERE = {"seed": 0, "seconds": 1.5, "machine": "a processor", "commit": "abc", "
 TIMING = {"dataset": "mnist", "defense": "puvae_ours", "batch": 1, "repeats": 3}
 RESULT = Result("mnist", "cpu", "fp32", ("hoist",), 1, 1.0, 1.0, 2.0, 3.0, 900.0, 100.0, "measured", 10, 0.5)
 MACHINE = {"cpu": "a processor", "flags": "abc", "processors": 2, "system": "Linux x86_64"}
-BENCH = json.loads(Bench(MACHINE, 1, (RESULT, RESULT)).to_json({"seconds": 5}))
+BENCH = Bench(MACHINE, 1, (RESULT, RESULT)).document({"seconds": 5})
 TRUTH = {"ground_truth": [{"label": 3, "box": [1, 2, 3, 4]}, {"label": None, "box": None}]}
 
 
@@ -233,3 +233,15 @@ def test_rows_of_a_search_are_read_or_refused(tmp_path: Path) -> None:
     for case in range(CASES):
         path.write_bytes(mutated(document, random.Random(f"search {case}")))
         outcome(kind, path, f"search {case}")
+
+
+def test_a_damaged_identity_of_a_cache_slot_is_a_reason_to_build_anew(tmp_path: Path) -> None:
+    from puvae_rt.runtime.cache import IDENTITY_FILE, mismatch
+
+    identity = {"model": "toy", "processors": 2}
+    document = {"identity": identity, "files": {"engine.bin": SHA}}
+    for case in range(CASES):
+        data = mutated(document, random.Random(f"identity {case}"))
+        (tmp_path / IDENTITY_FILE).write_bytes(data)
+        reason = mismatch(tmp_path, identity)  # never None: the file that it names is not there
+        assert reason is not None and reason.isprintable() and len(reason) < LONGEST, f"identity {case}: {data[:200]!r}"
