@@ -146,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=_sizes, default=DEFAULT_BATCH, help="smallest,largest batch (default: 1,8)")
     p.add_argument("--out", type=Path, default=Path("out"), help="the bundle's parent folder (default: %(default)s)")
     capabilities = ", ".join(trt.COMPUTE_CAPABILITIES)
-    p.add_argument("--compute-capability", nargs="+", metavar="X.Y", help=f"GPUs of target rtx: {capabilities}")
+    p.add_argument("--compute-capability", nargs="+", metavar="X.Y", help=f"GPUs of target rtx: {capabilities}; or any")
     p.add_argument("--classifier", help="shipped name, .onnx or .safetensors, or none (default: the model's own)")
     images = p.add_mutually_exclusive_group()
     images.add_argument("--samples", type=Path, help="test images for the gate, .npz (default: those shipped)")

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
@@ -71,11 +72,19 @@ def _check_own(module: ModuleType, folder: Path) -> None:
         )
 
 
-def build_on_demand(model: str, target: str, precision: str, out: Path) -> Path:
+def build_on_demand(
+    model: str, target: str, precision: str, out: Path, compute_capabilities: Sequence[str] | None = None
+) -> Path:
     """Builds the bundle of a model in a process of its own, and returns its folder inside `out`.
 
     Nothing is imported from the working directory there, and nothing of the build stays in this process.
 
+    Args:
+        model: a shipped model's name.
+        target: what to build for.
+        precision: "fp32" or "fp16".
+        out: where the bundle's folder is made.
+        compute_capabilities: GPUs of a target that compiles ahead of time; None is the default.
     Raises:
         PuvaeError: as `export.build.build` raises it.
         BuildError: the process could not be started, or died.
@@ -85,7 +94,8 @@ def build_on_demand(model: str, target: str, precision: str, out: Path) -> Path:
             f"model {model!r} for target {target!r}: this program does not know its Python interpreter; build the "
             f"bundle with `puvae build --model {model} --target {target}` and load its folder"
         )
-    request = {"model": model, "target": target, "precision": precision, "out": str(out.absolute())}
+    request: dict[str, Any] = {"model": model, "target": target, "precision": precision, "out": str(out.absolute())}
+    request["compute_capabilities"] = compute_capabilities
     with temporary_folder() as scratch:
         letter = scratch / "request.json"
         letter.write_text(json.dumps(request), "utf-8")
@@ -129,10 +139,12 @@ def answer(request: str) -> None:
     _reply_path(path).write_text(json.dumps(_built(asked)), "utf-8")
 
 
-def _built(asked: dict[str, str]) -> dict[str, str]:
+def _built(asked: dict[str, Any]) -> dict[str, str]:
     try:
         export_build: Any = import_own("export.build")
         settings = export_build.Settings(asked["model"], Path(asked["out"]), asked["target"], asked["precision"])
+        if asked["compute_capabilities"] is not None:
+            settings = replace(settings, compute_capabilities=tuple(asked["compute_capabilities"]))
         folder, _ = export_build.build(settings)
     except PuvaeError as error:
         return {"error": type(error).__name__, "message": str(error)}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from puvae_rt.device.dlpack import from_capsule, to_capsule
 from puvae_rt.device.protocol import Device, Stream
-from puvae_rt.errors import InputError
+from puvae_rt.errors import DeviceError, InputError, PuvaeError
 
 _INTERFACE_VERSION = 3
 _NO_STREAM = -1  # DLPack: the consumer orders the streams itself
@@ -98,6 +98,7 @@ def take(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
         InputError: in other memory, or with gaps other than at the end of its rows.
     """
     if isinstance(array, DeviceArray):
+        _check_gpu(array.__dlpack_device__(), device, what)
         if array.stream is not None and array.stream is not stream:
             device.order(array.stream.handle, stream.handle)
         return array
@@ -113,13 +114,15 @@ def take(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
 
 def _from_dlpack(array: Any, device: Device, stream: Stream, what: str) -> DeviceArray:
     kind, number = (int(v) for v in array.__dlpack_device__())
-    if (kind, number) != (device.dlpack_type, device.ordinal):
-        raise InputError(
-            f"{what}: got memory of DLPack device type {kind}, number {number}, expected type {device.dlpack_type}, "
-            f"number {device.ordinal}; move it there first"
-        )
+    _check_gpu((kind, number), device, what)
     on_host = device.dlpack_type == 1  # the emulated device's: DLPack knows no streams there
-    foreign = from_capsule(array.__dlpack__() if on_host else array.__dlpack__(stream=stream.handle))
+    try:
+        capsule = array.__dlpack__() if on_host else array.__dlpack__(stream=stream.handle)
+    except PuvaeError:
+        raise
+    except Exception as error:  # whatever its library raises: BufferError of a tensor with gradients, and others
+        raise InputError(f"{what}: {type(array).__name__} does not hand itself over by DLPack ({error})") from error
+    foreign = from_capsule(capsule)
     strides = None
     if foreign.strides is not None:
         strides = tuple(stride * foreign.dtype.itemsize for stride in foreign.strides)
@@ -132,13 +135,35 @@ def _from_interface(array: Any, device: Device, stream: Stream, what: str) -> De
     if interface.get("mask") is not None:
         raise InputError(f"{what}: got a masked array, expected one whose every value counts; fill the gaps first")
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    address = int(interface["data"][0])
     producer = interface.get("stream")
     if producer == 0:
         raise InputError(f"{what}: its __cuda_array_interface__ names stream 0, which is ambiguous; expected 1 or 2")
+    _check_memory(address, device, what)
     if producer is not None:
         device.order(int(producer), stream.handle)
     pitch = _pitch(shape, interface.get("strides"), dtype, what)
-    return DeviceArray(int(interface["data"][0]), shape, dtype, pitch, device, None, array)
+    return DeviceArray(address, shape, dtype, pitch, device, None, array)
+
+
+def _check_gpu(found: tuple[int, int], device: Device, what: str) -> None:
+    """`found` is DLPack's device type and number."""
+    expected = (device.dlpack_type, device.ordinal)
+    if found != expected:
+        raise InputError(
+            f"{what}: got memory of DLPack device type {found[0]}, number {found[1]}, expected type {expected[0]}, "
+            f"number {expected[1]}; move it there first"
+        )
+
+
+def _check_memory(address: int, device: Device, what: str) -> None:
+    """`__cuda_array_interface__` does not say on which GPU it is: the driver does."""
+    try:
+        gpu = device.gpu_of(address)
+    except DeviceError as error:
+        raise InputError(f"{what}: its data at {address:#x} are in no device memory ({error.code})") from error
+    if gpu not in (None, device.ordinal):
+        raise InputError(f"{what}: got memory of GPU {gpu}, expected GPU {device.ordinal}; move it there first")
 
 
 def _pitch(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: np.dtype[Any], what: str) -> int:

@@ -135,6 +135,10 @@ class CudaDevice(Owner):
     def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
         self.driver("cuMemsetD8Async", address, value, nbytes, stream.handle)
 
+    def gpu_of(self, address: int) -> int | None:
+        attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return int(self.driver("cuPointerGetAttribute", attribute, address))
+
     def order(self, first: int, then: int) -> None:
         with self.event() as event:
             self.driver("cuEventRecord", event.handle, first)

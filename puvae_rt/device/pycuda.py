@@ -148,6 +148,9 @@ class PycudaDevice(Owner):
         call = self.driver.api.memset_d8_async
         self.driver("cuMemsetD8Async", call, address, value, nbytes, raw(stream))
 
+    def gpu_of(self, address: int) -> int | None:
+        return None
+
     def order(self, first: int, then: int) -> None:
         text = "PyCUDA cannot order streams of other libraries: synchronise them first, or use device='cuda'"
         raise failure("cuEventRecord", "CUDA_ERROR_NOT_SUPPORTED", text)

@@ -79,6 +79,7 @@ def _compiled(
         purifier = StandIn(device, _beside(source, manifest), batch, threads)
         classifier = source.classifier and StandIn(device, source.classifier, (1, batch[1]), threads)
         return purifier, classifier or None
+    library.check_served(source.target, device.properties)
     version = library.load(source.target).__version__
     library.check_identity(manifest, device.properties, version, source.engine.parent)
     engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
@@ -111,7 +112,7 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
     }
 
     def build(folder: Path) -> None:
-        capabilities = (capability,) if library.LIBRARIES[source.target].ahead_of_time else ()
+        capabilities = library.capabilities_for(source.target, device.properties.compute_capability)
         shapes = {IMAGE: source.contract.shape}
         plan = trt.build_plan(source.target, model.read_bytes(), batch, shapes, capabilities)
         (folder / ENGINE_PLAN_FILE).write_bytes(plan.data)

@@ -55,7 +55,7 @@ class _Arguments:
 
     def values(self) -> tuple[Any, ...]:
         """The arguments as ctypes objects, in order."""
-        return tuple(kind(getattr(self, name)) for name, kind in _parameters(type(self)))
+        return tuple(kind(getattr(self, name)) for name, kind in _parameters(type(self)))  # type: ignore[arg-type]
 
 
 @cache

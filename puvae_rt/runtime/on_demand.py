@@ -14,7 +14,7 @@ from puvae_rt.toolchain import build_on_demand
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
-    from puvae_rt.device import Device
+    from puvae_rt.device import Device, Properties
 
 PRECISION = "fp16"
 
@@ -32,24 +32,24 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
         DataError: the model ships no test images, and its dataset is not to be had.
         QualityError: the engine that came out is not good enough.
     """
-    from puvae_rt.device import open_device  # lazily, both: a CPU user needs neither
-    from puvae_rt.gpu.tensorrt import load
+    from puvae_rt.gpu.tensorrt import library  # lazily: a CPU user needs none of it
 
-    library = load(target)
-    identity = {
+    version, gpu = library.load(target).__version__, _gpu(device)
+    library.check_served(target, gpu)
+    capabilities = library.shared_capabilities(target, gpu.compute_capability)
+    identity: cache.Identity = {
         "target": target,
         "precision": PRECISION,
         "source_sha256": model.sha256[WEIGHTS_FILE],
         "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
-        "library": library.__version__,
+        "library": version,
+        "gpu": ", ".join(capabilities or (gpu.name, library.dotted(gpu.compute_capability))),
         "puvae_rt": __version__,
     }
 
     def make(folder: Path) -> None:
-        if device is None or isinstance(device, str):
-            open_device(device).close()
         with temporary_folder() as scratch:
-            for path in build_on_demand(model.model, target, PRECISION, scratch).iterdir():
+            for path in build_on_demand(model.model, target, PRECISION, scratch, capabilities).iterdir():
                 shutil.copyfile(path, folder / path.name)
 
     bundle = cache.obtain(f"{model.model}-{target}-{PRECISION}", identity, make)
@@ -59,3 +59,12 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
             f"to a writable folder, or build it with `puvae build --model {model.model} --target {target}`"
         )
     return bundle
+
+
+def _gpu(device: str | Device | None) -> Properties:
+    from puvae_rt.device import open_device  # lazily, as above
+
+    if device is not None and not isinstance(device, str):
+        return device.properties
+    with open_device(device) as opened:
+        return opened.properties

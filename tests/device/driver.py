@@ -156,6 +156,10 @@ class FakeDriver:
     def _cuMemcpyDtoDAsync(self, target, source, nbytes, stream):  # noqa: N802
         self.device.copy(int(target), int(source), nbytes, self.of(stream))
 
+    def _cuPointerGetAttribute(self, attribute, address):  # noqa: N802
+        assert attribute == real.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return self.device.gpu_of(int(address))
+
     def _cuMemsetD8Async(self, address, value, nbytes, stream):  # noqa: N802
         self.device.fill(int(address), value, nbytes, self.of(stream))
 

@@ -147,3 +147,30 @@ def test_a_capsule_is_consumed_once(emulated: EmulatedDevice) -> None:
         from_capsule(capsule)
         with pytest.raises(InputError, match="consumed before"):
             from_capsule(capsule)
+
+
+def test_memory_of_another_gpu_is_refused_however_it_comes(emulated: EmulatedDevice, monkeypatch) -> None:
+    with emulated.stream() as stream:
+        _, array = on_device(emulated, stream)
+        interface = Interface(shape=(2, 3), typestr="<f4", data=(array.address, False), strides=None, stream=None)
+        assert take(interface, emulated, stream, "images").address == array.address
+        other = EmulatedDevice()
+        other.ordinal = 1
+        with pytest.raises(InputError, match="number 0, expected type 1, number 1; move it"):
+            take(array, other, stream, "images")
+        monkeypatch.setattr(emulated, "gpu_of", lambda address: 3)
+        with pytest.raises(InputError, match="memory of GPU 3, expected GPU 0"):
+            take(interface, emulated, stream, "images")
+
+
+def test_an_interface_over_memory_of_the_host_is_refused(emulated: EmulatedDevice) -> None:
+    host = np.zeros((2, 3), np.float32)
+    interface = Interface(shape=(2, 3), typestr="<f4", data=(host.ctypes.data, False), strides=None, stream=None)
+    with emulated.stream() as stream, pytest.raises(InputError, match="in no device memory"):
+        take(interface, emulated, stream, "images")
+
+
+def test_a_tensor_that_does_not_hand_itself_over_is_an_input_error(emulated: EmulatedDevice) -> None:
+    torch = pytest.importorskip("torch")
+    with emulated.stream() as stream, pytest.raises(InputError, match=r"requires? grad"):
+        take(torch.zeros(2, 3, requires_grad=True), emulated, stream, "images")

@@ -92,6 +92,7 @@ def test_normalised_contrast_costs_two_kernels() -> None:
 
 def test_turing_is_selectable() -> None:
     assert trt.check_compute_capabilities("rtx", ("8.6", "7.5", "8.6")) == ("7.5", "8.6")
+    assert trt.check_compute_capabilities("rtx", ("any",)) == ()
     assert build(to_fp16(engine_graph(GRAY)), capabilities=("7.5",)).data
 
 

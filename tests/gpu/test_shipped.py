@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from export import build
 from puvae_rt import Purifier
-from puvae_rt.errors import ContractError, UnknownModelError
+from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.emulated.device import EMULATED
+from puvae_rt.errors import BuildError, ContractError, UnknownModelError
+from puvae_rt.gpu.tensorrt import DEFAULT_COMPUTE_CAPABILITIES
 from puvae_rt.runtime import bundle as source
 from puvae_rt.runtime import on_demand
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
@@ -31,8 +35,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def build_here(model: str, target: str, precision: str, out: Path) -> Path:
-    return build.build(build.Settings(model, out, target, precision, verify=False))[0]
+def build_here(model: str, target: str, precision: str, out: Path, capabilities: tuple[str, ...]) -> Path:
+    settings = build.Settings(model, out, target, precision, verify=False, compute_capabilities=capabilities)
+    return build.build(settings)[0]
 
 
 @pytest.fixture
@@ -78,6 +83,24 @@ def test_the_engine_is_built_once(gpu: Purifier, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(on_demand, "build_on_demand", lambda *a: pytest.fail("built again"))
     with Purifier.load("mnist", target="rtx", device="emulated:7") as again:
         assert again.classes == gpu.classes
+
+
+@pytest.mark.parametrize("capability, asked", [((7, 5), ("7.5",)), ((8, 6), None), ((12, 9), ("any",))])
+def test_what_is_built_on_demand_is_built_for_the_gpu_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], asked: tuple[str, ...] | None
+) -> None:
+    seen = []
+
+    def note(*arguments: object) -> Path:
+        seen.append(arguments[-1])
+        raise BuildError("seen enough")
+
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path))
+    monkeypatch.setattr(on_demand, "build_on_demand", note)
+    with EmulatedDevice(properties=dataclasses.replace(EMULATED, compute_capability=capability)) as device:
+        with pytest.raises(BuildError, match="seen enough"):
+            Purifier.load("mnist", target="rtx", device=device)
+    assert seen == [asked or DEFAULT_COMPUTE_CAPABILITIES]
 
 
 def test_a_bundle_says_its_target_and_the_device_is_chosen_beside_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Iterator
@@ -15,11 +16,14 @@ import pytest
 from puvae_rt.device import Device
 from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.device.emulated import EmulatedDevice
+from puvae_rt.device.emulated.device import EMULATED
 from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.pool import open_gpu_engine
+from puvae_rt.gpu.tensorrt import library as library_module
 from puvae_rt.runtime.bundle import resolve
+from puvae_rt.runtime.manifest import Manifest
 from tests.device.conftest import cuda_over
 from tests.device.driver import FakeDriver
 from tests.gpu import fake_tensorrt
@@ -47,7 +51,7 @@ def gpu(emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 def library(gpu: Device, emulated: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> fake_tensorrt.FakeTensorrt:
     thread = gpu.driver.api.thread
     fake = fake_tensorrt.FakeTensorrt(emulated, lambda: getattr(thread, "context", 0) == 1)
-    monkeypatch.setattr(trt.library, "load", lambda target: fake)
+    monkeypatch.setattr(library_module, "load", lambda target: fake)
     return fake
 
 
@@ -151,6 +155,34 @@ def test_identity_is_checked_before_the_library_sees_the_bytes(gpu, library, tmp
     with pytest.raises(BundleError, match="sha256"):
         open_on(gpu, tampered)
     assert not hasattr(library, "logger"), "no Runtime was made"
+
+
+@pytest.mark.parametrize(
+    "capability, remedy",
+    [
+        ((7, 5), "--compute-capability 7.5"),
+        ((12, 9), "--compute-capability any"),
+        ((13, 0), "--compute-capability any"),
+    ],
+)
+def test_a_bundle_for_other_gpus_tells_what_builds_one_for_this(tmp_path: Path, capability, remedy: str) -> None:
+    manifest = Manifest.read(save_gpu_bundle(tmp_path / "bundle"))  # for 8.9
+    properties = dataclasses.replace(EMULATED, compute_capability=capability)
+    with pytest.raises(BundleError, match=f"rebuild it with `{remedy}`"):
+        library_module.check_identity(manifest, properties, "1.0", tmp_path)
+    asked = tuple(remedy.split()[1:])
+    assert library_module.check_compute_capabilities("rtx", asked) == library_module.capabilities_for("rtx", capability)
+
+
+@pytest.mark.parametrize("capability", [(8, 7), (9, 0), (10, 0), (10, 3), (11, 0), (7, 0)])
+def test_a_gpu_that_tensorrt_rtx_does_not_serve_is_told_before_anything_is_built(
+    library, emulated, monkeypatch, tmp_path: Path, capability: tuple[int, int]
+) -> None:
+    emulated.properties = dataclasses.replace(EMULATED, compute_capability=capability)
+    with cuda_over(monkeypatch, emulated) as gpu:
+        with pytest.raises(TargetUnavailableError, match=r"does not serve .* build with --target tensorrt"):
+            open_on(gpu, save_gpu_bundle(tmp_path / "rtx"))
+        open_on(gpu, save_gpu_bundle(tmp_path / "trt", target="tensorrt", classifier=False, serialized=True)).close()
 
 
 def test_an_engine_of_another_model_is_refused(gpu, library, tmp_path: Path) -> None:

@@ -144,6 +144,10 @@ class EmulatedDevice(Owner):
         target = self._device_view(address, nbytes, call)
         self.enqueue(stream, call, lambda: target().fill(value))
 
+    def gpu_of(self, address: int) -> int | None:
+        self._view(address, 1, "cuPointerGetAttribute")
+        return self.ordinal
+
     def order(self, first: int, then: int) -> None:
         before, after = self._queue(first), self._queue(then)
         with self.event() as event:

@@ -38,7 +38,8 @@ LIBRARIES = {
         False,
     ),
 }
-COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # of TensorRT-RTX
+COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # that TensorRT-RTX knows by name
+ANY = "any"  # in place of a list: every GPU that TensorRT-RTX serves, those too that are later than its names
 # One engine serves all of these in the same kernels; adding 7.5 costs the others two launches a frame.
 DEFAULT_COMPUTE_CAPABILITIES = COMPUTE_CAPABILITIES[1:]
 
@@ -56,7 +57,31 @@ def load(target: str) -> Any:
 
 def serves(target: str, compute_capability: tuple[int, int]) -> bool:
     """Whether the target's library runs on such a GPU; TensorRT itself says so only when it loads an engine."""
-    return not LIBRARIES[target].ahead_of_time or dotted(compute_capability) in COMPUTE_CAPABILITIES
+    named = dotted(compute_capability) in COMPUTE_CAPABILITIES
+    return not LIBRARIES[target].ahead_of_time or named or _later(compute_capability)
+
+
+def capabilities_for(target: str, compute_capability: tuple[int, int]) -> tuple[str, ...]:
+    """What to compile for so that it runs on one GPU; empty where the library is not told."""
+    if not LIBRARIES[target].ahead_of_time or _later(compute_capability):
+        return ()
+    return (dotted(compute_capability),)
+
+
+def shared_capabilities(target: str, compute_capability: tuple[int, int]) -> tuple[str, ...] | None:
+    """What to compile for so that it runs on one GPU, and on all others that the same kernels serve as well.
+
+    As `check_compute_capabilities` takes it: None for a target that is not told.
+    """
+    if not LIBRARIES[target].ahead_of_time:
+        return None
+    mine = capabilities_for(target, compute_capability) or (ANY,)
+    return DEFAULT_COMPUTE_CAPABILITIES if mine[0] in DEFAULT_COMPUTE_CAPABILITIES else mine
+
+
+def _later(compute_capability: tuple[int, int]) -> bool:
+    """Than those with names."""
+    return compute_capability > max(tuple(map(int, name.split("."))) for name in COMPUTE_CAPABILITIES)
 
 
 def dotted(compute_capability: tuple[int, int]) -> str:
@@ -65,7 +90,14 @@ def dotted(compute_capability: tuple[int, int]) -> str:
 
 
 def check_compute_capabilities(target: str, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """What to compile for: `asked`, or the default; ContractError when the target cannot."""
+    """What to compile for: `asked`, or the default; ContractError when the target cannot.
+
+    Args:
+        target: "cpu", or a key of LIBRARIES.
+        asked: some of COMPUTE_CAPABILITIES; ("any",) for all that there are and will be; None for the default.
+    Returns:
+        In ascending order; empty for a target that is not told, and for "any".
+    """
     ahead = target in LIBRARIES and LIBRARIES[target].ahead_of_time
     if asked is None:
         return DEFAULT_COMPUTE_CAPABILITIES if ahead else ()
@@ -73,9 +105,11 @@ def check_compute_capabilities(target: str, asked: tuple[str, ...] | None) -> tu
         raise ContractError(
             f"--compute-capability {' '.join(asked)}: target {target!r} builds for the machine it runs on; leave it out"
         )
+    if asked == (ANY,):
+        return ()
     if unknown := [capability for capability in asked if capability not in COMPUTE_CAPABILITIES]:
         raise ContractError(
-            f"--compute-capability {' '.join(unknown)}: expected some of {', '.join(COMPUTE_CAPABILITIES)}"
+            f"--compute-capability {' '.join(unknown)}: expected some of {', '.join(COMPUTE_CAPABILITIES)}, or {ANY}"
         )
     return tuple(sorted(set(asked), key=COMPUTE_CAPABILITIES.index))
 
@@ -109,11 +143,11 @@ def check_identity(manifest: Manifest, properties: Properties, version: str, whe
         )
     mine, supported = dotted(properties.compute_capability), manifest.options.compute_capabilities
     if supported and mine not in supported:
-        remedy = (
-            f"`--compute-capability {mine}`"
-            if serves("rtx", properties.compute_capability)
-            else (f"`--target tensorrt` on this machine: {LIBRARIES['rtx'].name} does not serve {mine}")
-        )
+        if serves(manifest.target, properties.compute_capability):
+            capabilities = capabilities_for(manifest.target, properties.compute_capability) or (ANY,)
+            remedy = f"`--compute-capability {capabilities[0]}`"
+        else:
+            remedy = f"`--target tensorrt` on this machine: {LIBRARIES[manifest.target].name} does not serve {mine}"
         raise BundleError(
             f"{where}: built for compute capabilities {', '.join(supported)}, this GPU ({properties.name}) has {mine}; "
             f"rebuild it with {remedy}"
