@@ -97,9 +97,9 @@ def test_what_is_built_on_demand_is_built_for_the_gpu_that_is_there(
 
     monkeypatch.setenv("PUVAE_CACHE", str(tmp_path))
     monkeypatch.setattr(on_demand, "build_on_demand", note)
-    with EmulatedDevice(properties=dataclasses.replace(EMULATED, compute_capability=capability)) as device:
-        with pytest.raises(BuildError, match="seen enough"):
-            Purifier.load("mnist", target="rtx", device=device)
+    properties = dataclasses.replace(EMULATED, compute_capability=capability)
+    with EmulatedDevice(properties=properties) as device, pytest.raises(BuildError, match="seen enough"):
+        Purifier.load("mnist", target="rtx", device=device)
     assert seen == [asked or DEFAULT_COMPUTE_CAPABILITIES]
 
 
