@@ -21,7 +21,7 @@ os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
 # FFmpeg prints addresses with their passwords where a part of a stream fails; what matters is an error of ours.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-_TEXT_CODEC = int.from_bytes(b"ansi", "little")  # FFmpeg paints text files as a terminal would
+_TEXT_CODEC = "ansi"  # FFmpeg paints text files as a terminal would
 
 
 class Capture(Protocol):
@@ -52,11 +52,19 @@ def announced_fps(capture: Capture) -> float:
     return fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
 
 
+def codec_of(capture: Capture) -> str:
+    """Four letters, as "avc1"; "unknown" without them."""
+    letters = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
+    return letters.decode("ascii") if letters.isalnum() else "unknown"
+
+
 def check_video(capture: Capture, name: str) -> None:
     """Before anything of it is decoded; VideoError for text, and for sizes that no camera has."""
-    if int(capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT_CODEC:
+    if codec_of(capture) == _TEXT_CODEC:
         raise VideoError(f"{name}: got a text, expected a video; check the name")
     width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width == height == 0:
+        raise VideoError(f"{name}: got no size of its pictures, expected a video that FFmpeg decodes; convert it")
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise VideoError(f"{name}: got {width}x{height} pixels, expected sides from 1 to {MAX_SIDE}; scale the video")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from puvae_rt.errors import VideoError
-from puvae_rt.video.capture import announced_fps, check_video, checked_frame, opencv_path
+from puvae_rt.video.capture import announced_fps, check_video, checked_frame, codec_of, opencv_path
 from puvae_rt.video.container import read_layout
 from puvae_rt.video.frames import Frame, Truth
 from puvae_rt.video.truth import read_truth, truth_path
@@ -91,6 +91,11 @@ class FileSource:
         expected = announced if layout.shown is None else layout.shown
         reached = (seconds + 1 / self.fps) * self.fps  # frames, had they come at an even rate
         cut = layout.cut and _short(reached, announced)
+        if read == 0 and not layout.cut:
+            raise VideoError(
+                f"{self.name}: got 0 frames, expected {max(0, expected) or 'at least one'}; OpenCV's FFmpeg decodes "
+                f"none: convert the video (its codec is {codec_of(self._capture)}) to H.264, unless it is damaged"
+            )
         if read == 0 or (_short(read, expected) if layout.shown is not None else cut):
             raise VideoError(
                 f"{self.name}: got {read} frames, expected {max(0, expected) or 'at least one'}; the file is damaged "

@@ -135,6 +135,16 @@ def test_a_header_that_promises_too_much_is_no_damage(tmp_path: Path, caplog: py
     assert "its header announced 120 frames, its end came after 40" in caplog.text
 
 
+def test_a_video_that_cannot_be_decoded_is_not_called_cut_short(clip: Path) -> None:
+    """As AV1 where FFmpeg was built without it."""
+    video = clip.read_bytes()
+    entry = video.find(b"stsd") + 16  # the codec that its samples are said to be of
+    assert video[entry : entry + 4] == b"mp4v"
+    clip.write_bytes((video[:entry] + b"av01" + video[entry + 4 :]).replace(b"esds", b"free"))
+    with pytest.raises(VideoError, match=r"got 0 frames, expected 40; .* \(its codec is (av01|AV01)\) to H\.264"):
+        list(FileSource(clip))
+
+
 def test_layouts_of_damaged_files_tell_nothing_and_raise_nothing(clip: Path, tmp_path: Path) -> None:
     files = [clip, *(clips.save_as(tmp_path / f"c.{suffix}", codec, 3) for suffix, codec in CONTAINERS.items())]
     random = np.random.default_rng(0)
