@@ -1,1 +1,1 @@
-import puvae_rt  # noqa: F401  # forwards old names below here, and switches usage reports off before ONNX Runtime is imported
+"""Cheaper models: thin layers in place of large ones, decided by activations."""

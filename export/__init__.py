@@ -1,1 +1,1 @@
-import puvae_rt  # noqa: F401  # forwards old names below here, and switches usage reports off before ONNX Runtime is imported
+"""From weights to a verified bundle: `puvae build` and `puvae verify`, and the tools round them."""

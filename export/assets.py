@@ -46,6 +46,7 @@ class Parts:
 
     @staticmethod
     def load(puvae: Path, source: Path, targets: Sequence[Path]) -> Parts:
+        """The weights in these files; BuildError unless all are of one dataset, and of one architecture each."""
         parts = Parts(load_weights(puvae), load_classifier(source), tuple(map(load_classifier, targets)))
         expected = (parts.puvae.model, parts.puvae.classes, parts.puvae.contract)
         for path, weights in zip((source, *targets), (parts.source, *parts.targets), strict=True):
@@ -59,13 +60,14 @@ class Parts:
         return parts
 
     def thin(self, images: Samples, rank: int, progress: Progress) -> Parts:
-        """With the classifiers' large layers factored, by their activations on `images`."""
+        """The same parts with the classifiers' large layers factored, by their activations on `images`."""
         floats = np.divide(images.sets[CLEAN], 255, dtype=np.float32)
         source, *targets = (factored(weights, floats, rank, progress) for weights in (self.source, *self.targets))
         return replace(self, source=source, targets=tuple(targets))
 
     @property
     def default_classifier(self) -> str:
+        """The name of the classifier that is attacked, and that a purifier gets by default."""
         return f"{CLASSIFIER_PREFIX}{self.targets[0].architecture.lower()}"
 
 
@@ -79,7 +81,7 @@ def pack(
     ship_images: bool = True,
     half: bool = False,
 ) -> dict[str, Any]:
-    """Writes the folder and makes the attacks. Returns what the command prints.
+    """Write the folder and make the attacks; returns what the command prints.
 
     Args:
         parts: what to pack.
@@ -145,7 +147,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def classifier_accuracy(classifier: Path, weights: Weights, samples: Samples) -> dict[str, float]:
-    """Share of images of each set that the classifier gets right without a purifier."""
+    """The share of images of each set that the classifier gets right without a purifier."""
     model = Classifier(classifier, weights.contract, len(weights.classes), available_cpus())
     return {
         name: float((model.labels(np.divide(images, 255, dtype=np.float32)) == samples.labels).mean())
@@ -154,6 +156,7 @@ def classifier_accuracy(classifier: Path, weights: Weights, samples: Samples) ->
 
 
 def write_model_file(folder: Path, weights: Weights, default_classifier: str) -> None:
+    """Write the model.json of a packed folder, with the sha256 of every other file in it."""
     document = {
         "format": MODEL_FORMAT,
         "model": weights.model,

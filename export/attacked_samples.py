@@ -34,7 +34,7 @@ def dataset_of(model: str, classes: tuple[str, ...], contract: ImageContract, da
 
 
 def choose(images: Split, count: int) -> Samples:
-    """`count` images at random: a named data set's first ones need not be a sample of all."""
+    """`count` images at random, in their order: a folder tree's test images come sorted by class."""
     index = np.sort(np.random.default_rng(SEED).permutation(len(images))[:count])
     return Samples({CLEAN: images.images[index]}, images.labels[index])
 
@@ -57,7 +57,7 @@ def attack(classifier: Path, images: Samples, epsilon: float, progress: Progress
 
 
 def random_targets(labels: Labels, classes: int) -> Labels:
-    """A class other than the truth for each label, uniformly."""
+    """A class other than the true one for each label [N], uniformly drawn: [N]."""
     return (labels + np.random.default_rng(SEED).integers(1, classes, len(labels))) % classes
 
 

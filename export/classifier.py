@@ -27,26 +27,40 @@ MAX_HALF = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True)
 class ClassifierWeights:
+    """A classifier's trained weights, and what they were trained for.
+
+    Attributes:
+        model: the model's name, of its data set.
+        classes: class names, K of them.
+        contract: the images' shape.
+        architecture: a key of ARCHITECTURES.
+        tensors: the parameters, "<position in the Sequential>.weight" and ".bias"; of a layer that `thin_classifier`
+            factored, ".0.weight" [rank, features], ".1.weight" [units, rank] and ".1.bias".
+        normalized: whether contrast is normalized in front of the first layer.
+    """
+
     model: str
     classes: tuple[str, ...]
     contract: ImageContract
-    architecture: str  # a key of ARCHITECTURES
-    # "<position in the Sequential>.weight" and ".bias"; of a layer that `thin_classifier` factored, ".0.weight"
-    # [rank, features], ".1.weight" [units, rank] and ".1.bias".
+    architecture: str
     tensors: Mapping[str, Array]
-    normalized: bool = False  # contrast, in front of the first layer
+    normalized: bool = False
 
 
 def load_classifier(path: Path) -> ClassifierWeights:
-    """Raises BuildError when `path` is absent, damaged, or not the weights of a classifier."""
+    """The weights in a .safetensors file; BuildError when it is absent, damaged, or holds no classifier."""
     header, tensors = read_checkpoint(path, ClassifierHeader, expected_shapes)
     return ClassifierWeights(**(vars(header) | {"tensors": tensors}))
 
 
 def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
-    """The layers in evaluation mode: dropout vanishes.
+    """The layers in evaluation mode, where dropout vanishes.
 
-    `half`: weights are stored in FP16 and cast to FP32, biases stay; ONNX Runtime and TensorRT fold the casts.
+    Args:
+        weights: of a classifier.
+        half: store weights in FP16, cast to FP32; biases stay. ONNX Runtime and TensorRT fold the casts.
+    Raises:
+        BuildError: a weight is too large for FP16.
     """
     contract, classes = weights.contract, len(weights.classes)
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
@@ -73,7 +87,7 @@ def classifier_graph(weights: ClassifierWeights, half: bool = False) -> Graph:
 
 
 def linear_output(position: int) -> str:
-    """The tensor that a hidden fully connected layer makes, before its ReLU."""
+    """The name of what a hidden fully connected layer makes, before its ReLU."""
     return f"linear{position}"
 
 
@@ -97,7 +111,7 @@ def write_classifier(path: Path, weights: ClassifierWeights, half: bool = False)
 
 
 def expected_shapes(weights: ClassifierWeights | ClassifierHeader) -> Shapes:
-    """Name -> shape of every tensor."""
+    """The shape of every tensor of a classifier, by its name."""
     architecture = ARCHITECTURES[weights.architecture]
     convs, linears = layer_positions(weights.architecture)
     channels, side = weights.contract.channels, weights.contract.height
@@ -115,7 +129,10 @@ def expected_shapes(weights: ClassifierWeights | ClassifierHeader) -> Shapes:
 
 
 def layer_positions(architecture: str) -> tuple[list[int], list[int]]:
-    """Where the Sequential keeps its layers: (conv, relu)*, dropout, flatten, (linear, relu, dropout)*, linear."""
+    """The positions of convolutions and fully connected layers in the Sequential.
+
+    It is (conv, relu)*, dropout, flatten, (linear, relu, dropout)*, linear.
+    """
     convs, hidden = len(ARCHITECTURES[architecture].convs), len(ARCHITECTURES[architecture].hidden)
     first = 2 * convs + 2
     return [2 * i for i in range(convs)], [first + 3 * i for i in range(hidden + 1)]

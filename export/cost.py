@@ -17,12 +17,13 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def macs_per_image(graph: Graph) -> int:
-    """Multiply-adds of the convolutions and matrix products for one image."""
+    """The multiply-adds of the convolutions and matrix products for one image."""
     shapes = _shapes(graph)
     return sum(_RULES[node.op_type](node, shapes) for node in graph.nodes if node.op_type in _RULES)
 
 
 def weight_bytes(graph: Graph) -> int:
+    """The bytes of all constants of a graph."""
     return sum(value.nbytes for value in graph.constants.values())
 
 

@@ -25,7 +25,7 @@ F16, F32 = np.float16, np.float32
 
 
 class Shape(NamedTuple):
-    """Of `select_projection`."""
+    """The sizes of a `select_projection` launch."""
 
     images: int
     classes: int
@@ -52,7 +52,7 @@ PITCH_PADDING = 7  # bytes between the rows of a frame: any pitch must do
 
 @dataclass(frozen=True)
 class KernelResult:
-    """One kernel at one shape."""
+    """How far one kernel at one shape was from its twin."""
 
     kernel: str
     case: str
@@ -62,7 +62,7 @@ class KernelResult:
 
 
 def check_kernels(device: Device) -> list[KernelResult]:
-    """Every entry point once at least, with ties, NaN, regions that stick out, and odd sizes."""
+    """Run every entry point at least once, with ties, NaN, regions that stick out, and odd sizes."""
     with device.stream() as stream:
         return [*_selections(device, stream), *_preprocessings(device, stream)]
 
@@ -157,6 +157,7 @@ class Uploaded(NamedTuple):
     address: int
 
     def close(self) -> None:
+        """Free the device's memory."""
         self.memory.close()
 
 

@@ -23,9 +23,13 @@ Elements = dict[str, Fraction]  # numbers in a tensor for one image, by name
 
 
 def costed(layers: Sequence[ListedLayer], known: Mapping[str, tuple[int | str, ...]]) -> tuple[Layer, ...]:
-    """The manifest's layers. `known`: shapes of the engine's inputs and outputs, the batch first.
+    """The manifest's layers with their costs.
 
     Where the sides do not tell everything, as in older inspectors, all costs are 0: unknown.
+
+    Args:
+        layers: as the compiler lists them.
+        known: shapes of the engine's inputs and outputs, the batch first.
     """
     plain = tuple(layer.to_manifest() for layer in layers)
     elements: Elements = {name: Fraction(prod(int(side) for side in shape[1:])) for name, shape in known.items()}
@@ -40,7 +44,7 @@ def costed(layers: Sequence[ListedLayer], known: Mapping[str, tuple[int | str, .
 
 
 def _propagate(layers: Sequence[ListedLayer], elements: Elements) -> None:
-    """To and fro until nothing more follows."""
+    """Sweep forward and backward until no further size can be inferred."""
     before = -1
     while len(elements) != before:
         before = len(elements)

@@ -32,6 +32,8 @@ class Listed(NamedTuple):
 
 
 class ListedLayer(NamedTuple):
+    """A layer of an engine as its compiler lists it."""
+
     name: str
     type: str
     inputs: tuple[Listed, ...]
@@ -40,16 +42,17 @@ class ListedLayer(NamedTuple):
 
     @property
     def weights(self) -> tuple[Listed, ...]:
-        """Constants that are more than a scalar factor."""
+        """The constants that are more than a scalar factor."""
         return tuple(constant for constant in self.constants if abs(prod(constant.sides)) > 1)
 
     @property
     def precision(self) -> str:
-        """What it computes in: the type of its weights, or of what it writes."""
+        """What the layer computes in: the type of its weights, or else of what it writes."""
         types = sorted({tensor.type for tensor in self.weights or self.outputs})
         return "+".join(types) if types else "none"
 
     def to_manifest(self) -> Layer:
+        """The layer as the manifest lists it, without its costs."""
         inputs, outputs = (tuple(t.name for t in tensors) for tensors in (self.inputs, self.outputs))
         return Layer(self.name, self.type, self.precision, inputs, outputs)
 
@@ -79,12 +82,12 @@ def from_inspector(text: str) -> list[ListedLayer]:
 
 
 def kernels(layers: Iterable[ListedLayer]) -> int:
-    """Launches per run."""
+    """How many of the layers launch work in a run."""
     return sum(layer.type.lower() not in NOT_KERNELS for layer in layers)
 
 
 def check_precision(layers: Iterable[ListedLayer], asked: str) -> None:
-    """BuildError naming the layers whose weights are of another type than asked.
+    """Raise BuildError, which names the layers, when weights are of another type than asked.
 
     In FP32 nothing may be narrower; in FP16 the layers without weights round the latent code are FP32 on purpose
     (`export.precision`).

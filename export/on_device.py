@@ -35,7 +35,7 @@ SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 @contextmanager
 def opened(folder: Path, manifest: Manifest, name: str) -> Iterator[tuple[Device, GpuEngine]]:
-    """A bundle's engine on a device. `name` is "gpu" for the first one, or what `open_device` takes."""
+    """Yield a device and a bundle's engine on it; `name` is "gpu" for the first one, or what `open_device` takes."""
     if manifest.target == CPU:
         raise ContractError(f"--device {name}: {folder} is built for the CPU; leave the option out, or build for a GPU")
     with open_device(None if name == GPU else name) as device:
@@ -48,7 +48,7 @@ def opened(folder: Path, manifest: Manifest, name: str) -> Iterator[tuple[Device
 
 
 def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, images: Floats) -> dict[str, Any]:
-    """All but the quality: the machine, kernels against their twins, the graph against plain calls, latency.
+    """All of the report but the quality: machine, kernels against their twins, graph against plain calls, latency.
 
     Args:
         folder: the bundle.
@@ -78,6 +78,7 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
 
 
 def passed(section: dict[str, Any]) -> bool:
+    """Whether kernels agree with their twins and graph replays with plain calls."""
     return bool(section["kernels"]["passed"] and section["graph"]["equals_plain_calls"])
 
 
@@ -101,7 +102,7 @@ def show(section: dict[str, Any]) -> str:
 
 
 def sanitizer_commands(folder: Path) -> list[str]:
-    """What to run under compute-sanitizer, which slows a kernel down a hundredfold: few images are enough."""
+    """The commands to run under compute-sanitizer, which slows a kernel down a hundredfold: few images are enough."""
     command = f"python -m export.verify {folder} --device {GPU} --images 10"
     return [f"compute-sanitizer --tool {tool} --error-exitcode 1 {command}" for tool in SANITIZERS]
 

@@ -45,7 +45,7 @@ class Build:
 
     @property
     def folder(self) -> Path:
-        """The bundle's."""
+        """The folder that the bundle gets."""
         return bundle_folder(self.settings, self.description)
 
 
@@ -75,7 +75,7 @@ def prepare(settings: Settings, progress: Progress) -> Build:
 
 
 def bundle_folder(settings: Settings, model: Description) -> Path:
-    """The bundle's folder: OUT/MODEL-TARGET-PRECISION."""
+    """The folder of a bundle: OUT/MODEL-TARGET-PRECISION."""
     return settings.out / f"{model.model}-{settings.target}-{settings.precision}"
 
 

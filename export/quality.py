@@ -51,9 +51,16 @@ def measure(
     noise_classes: int = 0,
     classifier: Label | None = None,
 ) -> Quality:
-    """Runs both on every image set and holds the differences against the limits of `precision`.
+    """The quality of an engine: what it and the reference make of every image set, held against the precision's limits.
 
-    `noise_classes`: K where the engine samples (both get the same noise), 0 where it does not.
+    Args:
+        reference: the FP32 graph.
+        built: the engine.
+        samples: images and labels.
+        precision: a key of LIMITS.
+        evidence: how `built` ran.
+        noise_classes: K where the engine samples (both get the same noise), 0 where it does not.
+        classifier: what labels purified images, if there is one.
     """
     expected: dict[str, float] = {}
     got: dict[str, float] = {}

@@ -19,12 +19,14 @@ from puvae_rt.runtime.session import open_session
 
 
 class Built(NamedTuple):
+    """An engine that runs, and how: "measured", or "emulated" where another one stands in for it."""
+
     runner: Runner
     evidence: str
 
 
 def reference(folder: Path, manifest: Manifest) -> Runner:
-    """The bundle's FP32 reference graph in ONNX Runtime."""
+    """The bundle's FP32 reference graph in ONNX Runtime, as a function."""
     return OrtEngine(folder / REFERENCE_FILE, manifest.contract, len(manifest.classes), available_cpus()).run
 
 

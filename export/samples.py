@@ -33,6 +33,7 @@ class Samples:
     sha256: str = ""  # of the file, or of the arrays where there is none
 
     def head(self, count: int) -> Samples:
+        """The first `count` images of every set."""
         return Samples({name: images[:count] for name, images in self.sets.items()}, self.labels[:count], self.sha256)
 
     def __len__(self) -> int:
@@ -40,13 +41,14 @@ class Samples:
 
 
 def save_samples(path: Path, samples: Samples) -> None:
+    """Write a samples.npz."""
     attacked = {f"{ATTACKED}{name}": images for name, images in samples.sets.items() if name != CLEAN}
     arrays = {"images": samples.sets[CLEAN], "labels": samples.labels, **attacked}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def load_samples(path: Path, contract: ImageContract, classes: int) -> Samples:
-    """Raises DataError when `path` is absent, damaged, or holds other images than the model takes."""
+    """The images in a samples.npz; DataError when it is absent, damaged, or holds other images than the model takes."""
     try:
         with open_regular(path, MAX_BYTES) as stream, np.load(stream, allow_pickle=False) as file:
             _check_size(path)

@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def inputs(self) -> dict[str, Path | str | None]:
-        """What is read, by the option that names it."""
+        """The paths that are read, by the option that names each."""
         return {
             "--model": self.model,
             "--classifier": self.classifier,
@@ -76,5 +76,5 @@ class Settings:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """GPUs to compile for; none where the target builds for its own machine."""
+        """The GPUs to compile for; none where the target builds for its own machine."""
         return trt.check_compute_capabilities(self.target, self.compute_capabilities)

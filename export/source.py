@@ -44,7 +44,12 @@ class Source:
 
 
 def read_source(model: str, sigma: float) -> Source:
-    """Raises UnknownModelError, or BuildError for a file that is damaged or of another sigma."""
+    """The model that `--model` names.
+
+    Raises:
+        UnknownModelError: no shipped model, and no file of a known kind.
+        BuildError: the file is damaged, or of another sigma.
+    """
     path = Path(model)
     if path.suffix == ".onnx":
         return _from_onnx(path, sigma)

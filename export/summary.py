@@ -11,6 +11,7 @@ _FORMATS = {AGREEMENT: "{:.2%}", PSNR: "{:.1f} dB", MAX_ERROR: "{:.1e}"}
 
 
 def bundle_table(folder: Path, manifest: Manifest) -> str:
+    """What a build prints of its bundle."""
     engine, options = manifest.engine, manifest.options
     rows = {
         "bundle": str(folder),
@@ -31,7 +32,7 @@ def bundle_table(folder: Path, manifest: Manifest) -> str:
 
 
 def quality_table(quality: Quality) -> str:
-    """One row for each image set, and what it was held against."""
+    """A table with one row for each image set, and what it was held against."""
     sets = list(dict.fromkeys(key.partition("/")[2] for key in quality.reference))
     measures = list(dict.fromkeys(key.partition("/")[0] for key in quality.built if "/" in key))
     header = ["image set", *measures]

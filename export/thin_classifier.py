@@ -36,7 +36,7 @@ IMAGES = 1000  # whose activations decide the directions
 
 
 def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Progress) -> ClassifierWeights:
-    """`weights` with each fully connected layer of more than LARGE weights factored.
+    """The weights with each fully connected layer of more than LARGE weights as a product of two thin ones.
 
     Args:
         weights: of a classifier.

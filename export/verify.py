@@ -55,7 +55,7 @@ def verify(
     built: Built | None = None,
     classifier: Classifier | None = None,
 ) -> Quality:
-    """The engine in `folder` against the reference graph beside it, on every image set.
+    """The quality of the engine in `folder` against the reference graph beside it, on every image set.
 
     Args:
         folder: a bundle's files, already checked against the manifest.

@@ -67,10 +67,12 @@ class Target:
 
     @torch.no_grad()
     def judge(self, x: Tensor) -> Tensor:
+        """The classes [N] that the defended classifier answers for images x [N,C,H,W]."""
         return self.model(x).argmax(dim=1)
 
 
 def default_epsilons(contract: ImageContract) -> list[float]:
+    """The epsilons at which these images are attacked: shares of the paper's radius for them."""
     return [round(share * radii_of(contract).epsilon, 4) for share in EPSILON_SHARES]
 
 
@@ -84,7 +86,11 @@ def evaluate_adaptive(
     note: Note,
     effort: Effort = Effort(),
 ) -> list[Row]:
-    """Measures what is not measured yet. Raises ContractError, CheckpointError, ResultsError."""
+    """Measure what is not measured yet and return its rows.
+
+    Raises:
+        ContractError, CheckpointError, ResultsError
+    """
     if unknown := sorted(set(defenses) - set(ADAPTIVE_DEFENSES)):
         raise ContractError(f"defense {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENSES)}")
     for epsilon in epsilons:

@@ -30,7 +30,10 @@ BUDGET_DEFENSES = (MAGNET, DEFENSE_GAN, DEPLOYED, REFINED)
 
 @dataclass(frozen=True)
 class Cell:
-    """`epsilon` is 0 without an attack and None for Carlini-Wagner, which has no L-infinity bound."""
+    """One number of the tables: a dataset and classifier, an attack on them, and the defense in front.
+
+    `epsilon` is 0 without an attack, and None for Carlini-Wagner, which has no L-infinity bound.
+    """
 
     dataset: str
     classifier: str  # architecture
@@ -62,7 +65,7 @@ def grid(
     defenses: Sequence[str],
     epsilon: float | None = None,
 ) -> Iterator[Cell]:
-    """Every combination, cells of one attack side by side; `epsilon` None is the paper's for these images."""
+    """Yield every combination, cells of one attack side by side; `epsilon` None is the paper's for these images."""
     if epsilon is not None:
         check_epsilon(epsilon)
     bound = epsilon if epsilon is not None else radii_of(contract).epsilon
@@ -73,4 +76,5 @@ def grid(
 
 
 def epsilon_of(attack: str, bound: float) -> float | None:
+    """The epsilon that a cell of `attack` records: 0 without an attack, None for Carlini-Wagner, else `bound`."""
     return 0.0 if attack == NONE else None if attack == CW else bound

@@ -56,14 +56,20 @@ class Folder:
         return channels_last(_from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0])
 
     def victim(self, architecture: str) -> Victim:
+        """The undefended classifier as attacks see it, with the digest of its weights."""
         return Victim(self.classifier(architecture), self.digest(f"classifier_{architecture.lower()}"))
 
     def puvae(self, defense: str) -> tuple[PuVAE, Score, dict[str, Any]]:
+        """The PuVAE of a defense, its selection score, and its metadata."""
         model, meta = load_puvae(self.weights(defense))
         return model, Score(**meta["score"]), meta
 
     def weights(self, name: str) -> Path:
-        """Of PuVAE those at low rank, where there are any: they are what is deployed."""
+        """The file of an artefact's weights; of PuVAE those at low rank, where there are any, as they are deployed.
+
+        Raises:
+            CheckpointError: there is none.
+        """
         for folder, rank in product(self._folders, (LOW_RANK, "")):
             if (path := folder / f"{name}{rank}{SUFFIX}").is_file():
                 return path
@@ -77,6 +83,7 @@ class Folder:
         )
 
     def digest(self, name: str) -> str:
+        """The first 16 hexadecimal digits of an artefact's sha256."""
         return sha256_of(self.weights(name))[:16]
 
 

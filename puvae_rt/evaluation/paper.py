@@ -13,6 +13,8 @@ CITATION = "Hwang et al. 2019, arXiv 1903.00585"
 
 
 class Reference(NamedTuple):
+    """The place of a number in the paper's Table 2."""
+
     dataset: str
     classifier: str
     attack: str

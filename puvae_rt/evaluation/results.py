@@ -136,7 +136,7 @@ def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callabl
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95% confidence interval of a share (Wilson 1927), inside [0,1] also at 0 and n hits."""
+    """The 95% confidence interval of a share (Wilson 1927), inside [0,1] also at 0 and n hits."""
     z2 = CONFIDENCE_Z**2
     centre = (hits + z2 / 2) / (n + z2)
     half = CONFIDENCE_Z / (n + z2) * math.sqrt(hits * (n - hits) / n + z2 / 4)
@@ -144,12 +144,13 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def accuracy_fields(hits: int, n: int) -> Row:
+    """The accuracy of `hits` right answers out of `n`, with its 95% interval, as fields of a row."""
     low, high = wilson(hits, n)
     return {"n": n, "accuracy": hits / n, "ci_low": low, "ci_high": high}
 
 
 def provenance() -> Row:
-    """Where a number was measured, and with which code."""
+    """Where a number was measured, and with which code, as fields of a row."""
     return {"machine": f"{cpu_model()}, {available_cpus()} CPUs", "commit": commit(_PACKAGE), "evidence": MEASURED}
 
 

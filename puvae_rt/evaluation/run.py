@@ -36,16 +36,24 @@ class Options(NamedTuple):
     baselines: Path = BASELINES  # where those are that `models` lacks
 
     def folder(self, dataset: str) -> Folder:
+        """The trained systems of a dataset."""
         return Folder(self.models, dataset, self.baselines)
 
     def images(self, defense: str, available: int) -> int:
+        """How many of the `available` test images a defense is measured on."""
         return min(available, self.n_defense_gan if defense == DEFENSE_GAN else self.n)
 
 
 def evaluate(cells: Iterable[Cell], dataset: Dataset, options: Options, note: Note = lambda _: None) -> list[Row]:
-    """Measures what is not measured yet, one row of results/defense.json after the other.
+    """Measure what is not measured yet, one row of results/defense.json after the other, and return all rows.
 
-    `note` is told about each cell. Raises CheckpointError, ResultsError.
+    Args:
+        cells: what to measure.
+        dataset: whose test images are used.
+        options: where weights and results are, and how many images.
+        note: told of each cell in a line.
+    Raises:
+        CheckpointError, ResultsError
     """
     folder, rows = options.folder(dataset.name), []
     for cell in cells:
@@ -89,6 +97,7 @@ def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple
 
 
 def label(cell: Cell) -> str:
+    """A cell in a few words, for progress lines."""
     aim = " targeted" if cell.targeted else ""
     bound = f" {cell.epsilon:g}" if cell.epsilon else ""
     return f"{cell.dataset} {cell.classifier} {cell.attack}{bound}{aim} / {cell.defense}"

@@ -101,7 +101,7 @@ def summary_table(table: Table, rows: Sequence[Row]) -> str:
 
 
 def models_table(rows: Sequence[Row]) -> str:
-    """Without a defense and behind PuVAE (ours), targeted, for every dataset and classifier that was measured."""
+    """The table of accuracies without a defense and behind PuVAE (ours), targeted, of all that was measured."""
     body = []
     for table in TABLES:
         for classifier in sorted({row["classifier"] for row in rows if row["dataset"] == table.dataset}):
@@ -185,6 +185,7 @@ def _paper(dataset: str, classifier: str, attack: str, targeted: bool) -> str:
 
 
 def attack_name(attack: str, targeted: bool) -> str:
+    """An attack's name in the tables."""
     if attack == NONE:
         return "none (clean)"
     return f"{attack} {'targeted' if targeted else 'untargeted'}"

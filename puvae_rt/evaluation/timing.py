@@ -32,11 +32,12 @@ class Deployed(NamedTuple):
     threads: int | None = None
 
     def open(self) -> Purifier:
+        """A purifier on the engine, without a classifier."""
         return Purifier.load(self.source, threads=self.threads, classifier=False)
 
 
 def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Note) -> list[Row]:
-    """Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps."""
+    """Measure Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps."""
     images = torch.from_numpy(dataset.test.batch(slice(0, BATCH))[0])
     folder = options.folder(dataset.name)
     system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
@@ -62,7 +63,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
 def interleave(
     slow: Anytime, fast: Defense, images: Tensor, clock: Clock = time.perf_counter
 ) -> tuple[float, list[float]]:
-    """Seconds of one whole run of `slow`, and of a run of `fast` after each of its steps; neither counts the other."""
+    """The seconds of a whole run of `slow`, and of a run of `fast` after each of its steps, each without the other."""
     warm_up(slow, images)
     warm_up(fast, images)
     total, runs = 0.0, []
@@ -75,7 +76,7 @@ def interleave(
 
 
 def warm_up(defense: Defense, images: Tensor) -> None:
-    """Threads, caches and memory are there from now on."""
+    """Run once on one image, so that threads, caches and memory are there from now on."""
     next(results_over_time(defense, images[:1]))
 
 
@@ -88,7 +89,7 @@ def budget_curves(
     options: Options,
     note: Note,
 ) -> list[Row]:
-    """Figure 5: accuracy on one mini-batch of attacked images against the seconds spent on it, for every defense."""
+    """Measure Figure 5: accuracy on one mini-batch of attacked images against the seconds spent, for every defense."""
     n = min(batch, len(dataset.test))
     rows = []
     for cell in cells:
@@ -132,7 +133,7 @@ def _measure_curve(defense: Defense, images: Tensor, labels: Tensor, answer: Cal
 def results_over_time(
     defense: Defense, images: Tensor, clock: Clock = time.perf_counter
 ) -> Iterator[tuple[float, Tensor]]:
-    """Seconds spent and the best result then; what the caller does in between does not count."""
+    """Yield the seconds spent and the best result then; what the caller does in between does not count."""
     steps = defense.anytime(images) if isinstance(defense, Anytime) else iter(map(defense.purify, (images,)))
     spent, start = 0.0, clock()
     for best in steps:

@@ -37,9 +37,9 @@ class Weights:
     contract: ImageContract
     score: Score
     ranks: Ranks
-    tensors: Mapping[str, Array]  # names of PuVAE.state_dict()
+    tensors: Mapping[str, Array]
     sha256: str
-    normalized: bool = False  # contrast, in front of the trunk; candidates are given it back
+    normalized: bool = False
 
     def dense(self, layer: str) -> Array:
         """The weight [outputs, inputs, ...] of a fully connected or a 7x7 layer, low-rank factors multiplied back."""

@@ -60,6 +60,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
+    """What the header of every network's weights says: format, kind, dataset, classes and image shape."""
     return {
         "format": FORMAT,
         "model": dataset.name,
@@ -70,18 +71,19 @@ def describe(dataset: Dataset, kind: str) -> dict[str, Any]:
 
 
 def save_puvae(path: Path, model: PuVAE, dataset: Dataset, score: Score, history: dict[str, Any]) -> None:
-    """Weights and metadata as safetensors; `history` holds recipe, schedule and whatever else explains them."""
+    """Write the weights and metadata of a PuVAE; `history` holds recipe, schedule and whatever else explains them."""
     meta = describe(dataset, PUVAE) | {"ranks": model.ranks._asdict(), "score": asdict(score)}
     meta |= {"normalized": True} if model.normalized else {}
     save_tensors(path, model.state_dict(), meta | history)
 
 
 def save_classifier(path: Path, model: nn.Module, architecture: str, dataset: Dataset, history: dict[str, Any]) -> None:
+    """Write the weights and metadata of a classifier; `history` as in `save_puvae`."""
     save_tensors(path, model.state_dict(), describe(dataset, CLASSIFIER) | {"architecture": architecture} | history)
 
 
 def save_network(path: Path, model: nn.Module, kind: str, dataset: Dataset, history: dict[str, Any]) -> None:
-    """A network that its `kind` (REFORMER, GENERATOR) and image shape describe in full."""
+    """Write a network that its `kind` (REFORMER, GENERATOR) and image shape describe in full."""
     save_tensors(path, model.state_dict(), describe(dataset, kind) | history)
 
 

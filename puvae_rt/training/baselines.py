@@ -19,13 +19,14 @@ AVERAGE = "average."  # before the names of those weights in the task's state
 
 
 class AdversarialTask:
-    """Half of the loss on clean images, half on FGSM examples of the undefended classifier M_t (`attacked`)."""
+    """The task of adversarial training: half of the loss on clean images, half on FGSM examples of `attacked`, M_t."""
 
     def __init__(self, module: nn.Module, attacked: Model, epsilon: float) -> None:
         self.module, self.attacked, self.epsilon = module, attacked, epsilon
         self.state: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """The mean cross-entropy of both halves; as `Task.loss`."""
         adversarial = fgsm(self.attacked, x, y, self.epsilon)
         clean, hard = self.module(torch.cat([x, adversarial])).chunk(2)
         loss = 0.5 * (F.cross_entropy(clean, y) + F.cross_entropy(hard, y))
@@ -36,23 +37,24 @@ class AdversarialTask:
         }
 
     def after_backward(self) -> None:
-        pass
+        """Nothing to do."""
 
 
 class ReformerTask:
-    """MagNet: the mean squared error of the reformed noisy image to the clean one."""
+    """The task of MagNet's reformer: the mean squared error of the reformed noisy image to the clean one."""
 
     def __init__(self, module: nn.Module, contract: ImageContract) -> None:
         self.module, self.noise = module, reformer_of(contract).noise
         self.state: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """The mean squared error; as `Task.loss`."""
         noisy = (x + self.noise * torch.randn_like(x)).clamp(0, 1)
         loss = F.mse_loss(self.module(noisy), x)
         return loss, {"loss": loss.item()}
 
     def after_backward(self) -> None:
-        pass
+        """Nothing to do."""
 
 
 class Gan(nn.Module):
@@ -80,6 +82,7 @@ class GanTask:
         self.state |= {f"{AVERAGE}{name}": value.clone() for name, value in module.generator.state_dict().items()}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """The critic's loss or the generator's, in turn; as `Task.loss`."""
         turn = int(self.state["turn"])
         generating = turn % 2 == 1
         self.state["turn"] = self.state["turn"] + 1
@@ -92,7 +95,7 @@ class GanTask:
         return loss, dict(zip(names, self.state["last"].tolist(), strict=True))
 
     def after_backward(self) -> None:
-        pass
+        """Nothing to do."""
 
     def averaged(self) -> Generator:
         """The generator with its averaged weights."""

@@ -25,14 +25,14 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Raises CheckpointError when `path` is absent, damaged or not one of ours."""
+    """The tensors of a checkpoint, and its metadata; CheckpointError when it is absent, damaged or not one of ours."""
     with opened(path, "pt", CheckpointError, REMEDY) as file:
         meta = read_document(file.metadata() or {}, str(path), REMEDY, CheckpointError)
         return {k: file.get_tensor(k) for k in file.keys()}, meta  # noqa: SIM118 (not a mapping)
 
 
 def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Weights, optimiser moments and the random generator: all that the next step depends on."""
+    """The weights, the optimizer's moments and the random generator: all that the next step depends on."""
     tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
@@ -43,6 +43,7 @@ def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) ->
 def restore_training_state(
     tensors: dict[str, Tensor], module: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
+    """Put weights, moments and the random generator back as `training_state` took them."""
     module.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

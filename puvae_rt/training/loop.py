@@ -53,18 +53,24 @@ class Task(Protocol):
     """What is trained: a module, its loss, and whatever it keeps between steps (named tensors)."""
 
     @property
-    def module(self) -> nn.Module: ...
+    def module(self) -> nn.Module:
+        """What is trained."""
 
     state: dict[str, Tensor]
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
-        """Loss of images [N,C,H,W] in [0,1] and labels [N]; `fresh` on a mini-batch's first replay."""
+        """The loss of images x [N,C,H,W] in [0,1] and labels y [N], and what the curve records of it.
+
+        `fresh` is True on a mini-batch's first replay.
+        """
         ...
 
-    def after_backward(self) -> None: ...
+    def after_backward(self) -> None:
+        """Called after each backward pass, before the step."""
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
+    """The rate at a step: a linear warm-up to `peak`, then a cosine's half down to 0 at the end."""
     warm = max(1, int(WARM_UP * total))
     if step < warm:
         return peak * (step + 1) / warm

@@ -12,7 +12,7 @@ RANKING_MARGIN = 1.0  # nats by which the true class has to win
 
 
 def reconstruction_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy of the decoder's logits [N,C,H,W] against pixels in [0,1] (equation 8)."""
+    """The binary cross-entropy of the decoder's logits [N,C,H,W] against pixels in [0,1] (equation 8)."""
     return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(target)
 
 
@@ -28,7 +28,7 @@ def ranking_loss(sse: Tensor) -> Tensor:
 
 
 def wrong_classes(labels: Tensor, classes: int, count: int) -> Tensor:
-    """`count` different wrong classes for each label, or all there are: [N] -> [N, J], from the global generator."""
+    """`count` different wrong classes [N, J] for each label [N], or all there are, from the global generator."""
     keys = torch.rand(len(labels), classes).scatter_(1, labels[:, None], -1.0)
     return keys.topk(min(count, classes - 1), dim=1).indices
 

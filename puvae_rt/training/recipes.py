@@ -33,11 +33,11 @@ class Schedule:
             raise ContractError(f"learning_rate={self.learning_rate}: expected between 0 and 1 (--learning-rate)")
 
     def fit_to(self, images: int) -> Schedule:
-        """The same with a mini-batch of no more than all images."""
+        """A schedule whose mini-batch holds no more than all images."""
         return self if images >= self.batch else replace(self, batch=images)
 
     def record(self) -> dict[str, Any]:
-        """For metadata; FP32 goes without saying."""
+        """The settings for metadata; FP32 goes without saying."""
         fields = asdict(self)
         if not self.bf16:
             del fields["bf16"]
@@ -77,7 +77,7 @@ class Recipe:
             raise ContractError("self_attack needs a ranking loss to ascend: set ranking > 0 (--ranking-weight)")
 
     def record(self) -> dict[str, Any]:
-        """For metadata; that nothing is augmented goes without saying."""
+        """The settings for metadata; that nothing is augmented goes without saying."""
         fields = asdict(self)
         return {name: value for name, value in fields.items() if value or not name.startswith("augmented")}
 
@@ -86,6 +86,8 @@ PAPER = Recipe("paper", reconstruction=0.01, kl=0.1, source=10.0, tuned_score=Fa
 
 
 class Architecture(NamedTuple):
+    """A classifier to train: its architecture, and the seed of its weights and order."""
+
     architecture: str
     seed: int
 

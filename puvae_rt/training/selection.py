@@ -27,7 +27,7 @@ KL_GAIN = 0.005  # by which a KL term has to be better: it keeps sigma, and a ke
 
 @torch.no_grad()
 def choose(model: PuVAE, x: Tensor, score: Score) -> Tensor:
-    """The class of the winning projection of images [N,C,H,W] in [0,1]: [N]."""
+    """The class [N] of the winning projection of each of the images x [N,C,H,W] in [0,1]."""
     chosen = [selection_scores(part, *model.project(part), score).argmin(dim=1) for part in torch.split(x, CHUNK)]
     return torch.cat(chosen)
 
@@ -106,7 +106,7 @@ def accuracies(
 
 
 def accuracy_table(first: str, rows: Iterable[tuple[str, dict[str, float]]]) -> str:
-    """Rows (name, accuracy by kind of input) in %, as Markdown; `first` heads the names."""
+    """A Markdown table of (name, accuracy by kind of input) in %; `first` heads the names."""
     lines = [f"| {first} | clean | noise | FGSM on M_s | iFGSM on M_s |", f"|{' --- |' * (first.count('|') + 5)}"]
     for name, accuracy in rows:
         cells = " | ".join(f"{100 * accuracy[kind]:.1f}" for kind in ("clean", "noise", "fgsm", "ifgsm"))

@@ -40,7 +40,7 @@ def train_stage(
     identity: dict[str, Any],
     adam: AdamSettings = AdamSettings(),
 ) -> None:
-    """Trains with a progress bar and checkpoints, and draws the curve."""
+    """Train with a progress bar and checkpoints, and draw the curve."""
     with tqdm(desc=stage.name, unit="step", mininterval=1.0) as bar:
 
         def progress(step: int, total: int, metrics: Metrics) -> None:
@@ -53,7 +53,7 @@ def train_stage(
 
 
 def plan_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule: Schedule) -> Plan:
-    """A classifier of this data set."""
+    """The plan of training a classifier of this data set."""
     history: dict[str, Any] = {"schedule": schedule.record()}
     history |= {"augmented": True, "normalized": True} if any_light(dataset) else {}
     identity = {"dataset": dataset.name, "images": len(dataset.train), "architecture": architecture}
@@ -87,13 +87,14 @@ class Start(NamedTuple):
     file: Path | None = None
 
     def model(self, dataset: Dataset) -> PuVAE:
+        """The PuVAE that the training starts from."""
         if self.file is None:
             return PuVAE(dataset.contract, len(dataset.classes), self.ranks, self.normalized)
         return load_puvae(self.file)[0].requires_grad_()
 
 
 def plan_puvae(stage: Stage, dataset: Dataset, recipe: Recipe, schedule: Schedule, start: Start = Start()) -> Plan:
-    """A PuVAE of this data set."""
+    """The plan of training a PuVAE of this data set."""
     history = puvae_history(recipe, schedule, start)
     identity = {"dataset": dataset.name, "images": len(dataset.train)} | history
     identity |= {"ranks": [*start.ranks]} if start.ranks != Ranks() else {}
@@ -137,7 +138,7 @@ def train_puvae(
 
 
 def seeded(seed: int, make: Callable[[], Any]) -> Any:
-    """`make()` with PyTorch's generator seeded, and put back afterwards."""
+    """What `make()` makes with PyTorch's generator seeded, which is put back afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -168,6 +169,7 @@ class Settings(NamedTuple):
 
 
 def given(value: T | None, default: T) -> T:
+    """The value, or the default where it is None."""
     return default if value is None else value
 
 

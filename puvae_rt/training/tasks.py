@@ -25,13 +25,14 @@ class ClassifierTask:
         self.state: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """The mean cross-entropy; as `Task.loss`."""
         logits = self.module(augment(x) if self.augmented else x)
         loss = F.cross_entropy(logits, y)
         accuracy = (logits.argmax(1) == y).float().mean()
         return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
 
     def after_backward(self) -> None:
-        pass
+        """Nothing to do."""
 
 
 class PuvaeTask:
@@ -44,6 +45,7 @@ class PuvaeTask:
         self._input = torch.empty(0)
 
     def loss(self, x: Tensor, y: Tensor, fresh: bool) -> tuple[Tensor, Metrics]:
+        """The weighted sum of the recipe's terms; as `Task.loss`."""
         r, vae = self.recipe, self.module
         if r.augmented:
             if fresh:  # a replay's perturbation belongs to the same image
