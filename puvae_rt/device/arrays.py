@@ -41,6 +41,7 @@ class DeviceArray:
 
     @property
     def contiguous(self) -> bool:
+        """Whether its rows have no padding."""
         return self.pitch == math.prod(self.shape[1:]) * self.dtype.itemsize
 
     @property

@@ -26,6 +26,7 @@ class CudaModule(Owner):
         super().__init__(driver, "cuModuleUnload", self._module)
 
     def function(self, entry: str) -> Any:
+        """The handle of an entry point."""
         if entry not in self._functions:
             self._functions[entry] = self._driver("cuModuleGetFunction", self._module, entry.encode())
         return self._functions[entry]

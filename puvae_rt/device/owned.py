@@ -25,6 +25,7 @@ class Owner:
 
     @property
     def closed(self) -> bool:
+        """Whether it was freed."""
         return not self._finalizer.alive
 
     def close(self) -> None:
@@ -34,6 +35,7 @@ class Owner:
             self._finalizer.detach()
 
     def check_open(self) -> None:
+        """ClosedError after it was freed."""
         if self.closed:
             raise ClosedError(f"{type(self).__name__} is closed; use it inside its `with` block, or before close()")
 

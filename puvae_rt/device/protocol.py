@@ -72,9 +72,12 @@ class Memory(Owned, Protocol):
     """Device memory."""
 
     @property
-    def address(self) -> int: ...
+    def address(self) -> int:
+        """Of its first byte, on the device; a multiple of ALIGNMENT."""
+
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Its size."""
 
 
 class HostMemory(Owned, Protocol):
@@ -89,7 +92,8 @@ class HostMemory(Owned, Protocol):
         """The device's view of the same bytes; 0 for PINNED, which has to be copied."""
 
     @property
-    def kind(self) -> HostKind: ...
+    def kind(self) -> HostKind:
+        """What the host and the device share of it."""
 
 
 class Stream(Owned, Protocol):
@@ -109,7 +113,9 @@ class Stream(Owned, Protocol):
 class Event(Owned, Protocol):
     """A point in a stream."""
 
-    def record(self, stream: Stream) -> None: ...
+    def record(self, stream: Stream) -> None:
+        """Marks the end of the stream's work so far."""
+
     def synchronize(self) -> None:
         """Blocks the host until the most recent record is reached."""
 
@@ -147,7 +153,9 @@ class Device(Owned, Protocol):
         """The GPU's number in this process, as DLPack names it beside `dlpack_type`."""
 
     @property
-    def properties(self) -> Properties: ...
+    def properties(self) -> Properties:
+        """What kind of GPU it is."""
+
     @property
     def captures(self) -> bool:
         """Whether this layer has CUDA graphs."""
@@ -169,12 +177,18 @@ class Device(Owned, Protocol):
     def free_memory(self) -> int:
         """Bytes."""
 
-    def allocate(self, nbytes: int) -> Memory: ...
+    def allocate(self, nbytes: int) -> Memory:
+        """Device memory, uninitialised; DeviceError CUDA_ERROR_OUT_OF_MEMORY when there is not enough."""
+
     def allocate_host(self, nbytes: int, kind: HostKind | None = None) -> HostMemory:
         """Page-locked memory; `kind` None is the platform's own (`Properties.host_kind`)."""
 
-    def stream(self) -> Stream: ...
-    def event(self, timed: bool = False) -> Event: ...
+    def stream(self) -> Stream:
+        """A new stream, in order by itself and with no other."""
+
+    def event(self, timed: bool = False) -> Event:
+        """A new event; `timed` ones can be asked for the time between them, the others cost less."""
+
     def kernels(self) -> Module:
         """The package's kernels, compiled for this device. One module for all callers: do not close it."""
 

@@ -82,6 +82,7 @@ class Driver:
         _here.driver = weakref.ref(self)
 
     def guard(self, name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """`call`, with PyCUDA's exception as a DeviceError."""
         try:
             return call(*arguments, **options)
         except self.api.Error as error:

@@ -24,6 +24,8 @@ REGION_BYTES = 4 * I32.itemsize
 
 
 class Closable(Protocol):
+    """What can be freed."""
+
     def close(self) -> None: ...
 
 

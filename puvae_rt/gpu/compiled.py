@@ -22,6 +22,7 @@ class Signature:
     max_batch: int
 
     def dtype(self, name: str) -> np.dtype[np.generic]:
+        """Of an input or an output."""
         return np.dtype({**self.inputs, **self.outputs}[name].dtype)
 
 
@@ -39,9 +40,11 @@ class CompiledEngine(Protocol):
     """A loaded engine; executions of it may run at the same time, each on a stream of its own."""
 
     @property
-    def signature(self) -> Signature: ...
+    def signature(self) -> Signature:
+        """Its tensors and batches."""
 
     def execution(self, batch: int, addresses: Mapping[str, int], stream: Stream) -> Execution:
         """An execution for `batch` images with every tensor at a device address; `stream` is for its set-up."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Frees the engine; executions keep what they need of it."""

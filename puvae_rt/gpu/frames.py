@@ -32,6 +32,7 @@ class Frame:
 
     @property
     def height(self) -> int:
+        """The picture's, in pixels."""
         return self.rows * 2 // 3 if self.layout == NV12 else self.rows
 
     @property

@@ -29,6 +29,7 @@ class Mirror:
 
     @property
     def nbytes(self) -> int:
+        """Each side's size."""
         return len(self.host.array)
 
     @property
@@ -53,6 +54,7 @@ class Mirror:
         return self.host.array[offset : offset + nbytes].view(kind).reshape(shape)
 
     def close(self) -> None:
+        """Frees both sides; twice is allowed."""
         self.host.close()
         if self._memory is not None:
             self._memory.close()
@@ -68,6 +70,7 @@ class Field:
 
     @property
     def entry_bytes(self) -> int:
+        """One image's size."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -80,6 +83,7 @@ class Layout:
 
     @property
     def offsets(self) -> dict[str, int]:
+        """Name -> first byte, a multiple of ALIGNMENT."""
         offsets, at = {}, 0
         for field in self.fields:
             offsets[field.name] = at
@@ -88,6 +92,7 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
+        """All fields together, gaps included."""
         return sum(aligned(self.batch * field.entry_bytes) for field in self.fields)
 
 

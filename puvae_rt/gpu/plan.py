@@ -66,6 +66,7 @@ class Plan:
 
     @property
     def captured(self) -> bool:
+        """Whether a call is a graph launch by now."""
         return self._graph is not None
 
     def run(self, arguments: Sequence[Any] | None = None) -> None:
@@ -87,6 +88,7 @@ class Plan:
         self._warm = True
 
     def close(self) -> None:
+        """Frees the graph; the next run enqueues plainly."""
         if self._graph is not None:
             self._graph.close()
             self._graph = None

@@ -55,6 +55,8 @@ class StandIn:
 
 @dataclass(frozen=True)
 class StandInExecution:
+    """One inference on given addresses, in the order of a stream."""
+
     device: EmulatedDevice
     session: Session
     signature: Signature

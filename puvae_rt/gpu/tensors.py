@@ -21,10 +21,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def input_fields(contract: ImageContract, classes: int, noise: bool) -> tuple[Field, ...]:
+    """What a batch brings: `image` [C,H,W], and `noise` [K,32] where the engine samples."""
     return (Field(IMAGE, F32, contract.shape), *([Field(NOISE, F32, (classes, LATENT))] if noise else []))
 
 
 def output_fields(contract: ImageContract, classes: int, classifier: bool) -> tuple[Field, ...]:
+    """What a batch gives, each an entry an image: see `GpuPipeline.enqueue`."""
     return (
         Field(PURIFIED, F32, contract.shape),
         Field(INDEX, I64, ()),

@@ -175,6 +175,7 @@ def _unique(kernels: Iterable[dict[str, Any]], key: str) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     p = argparse.ArgumentParser(prog="python -m puvae_rt.kernels.report", description=__doc__)
     p.add_argument("--json", type=Path, metavar="PATH", help="write the report there, and its table beside it as .md")
     p.add_argument(
@@ -186,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report; 0 when every kernel was compiled."""
     args = parser().parse_args(argv)
 
     def work() -> dict[str, Any]:

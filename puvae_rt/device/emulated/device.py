@@ -6,12 +6,12 @@ import copy
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.device.emulated.counts import Counts
 from puvae_rt.device.emulated.memory import DEVICE, AddressSpace, Block
 from puvae_rt.device.emulated.objects import (
     EmulatedEvent,
@@ -44,19 +44,6 @@ _UNSUPPORTED = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
 DEFAULT_STREAMS = (1, 2)  # the legacy and the per-thread one: what other libraries' arrays may name
 
 
-@dataclass
-class Counts:
-    """How often each thing was done; the difference of two shows what a frame costs."""
-
-    allocations: int = 0
-    frees: int = 0
-    synchronisations: int = 0  # asked for: of a stream or an event
-    pageable_copies: int = 0  # each a hidden synchronisation
-    copies: int = 0
-    launches: int = 0  # of kernels and graphs by the host
-    captures: int = 0
-
-
 class EmulatedDevice(Owner):
     """The device protocol on the CPU.
 
@@ -87,6 +74,7 @@ class EmulatedDevice(Owner):
         return getattr(self._here, "active", False)
 
     def snapshot(self) -> Counts:
+        """The counts of now."""
         with self._schedule.lock:
             return copy.copy(self.counts)
 
@@ -169,6 +157,7 @@ class EmulatedDevice(Owner):
         return self.end_capture(queue_of(stream))
 
     def begin_capture(self, queue: Queue) -> None:
+        """Collects what the queue is given from now on."""
         thread = threading.get_ident()
         with self._schedule.lock:
             self.refuse_in_capture("cuStreamBeginCapture")
@@ -177,6 +166,7 @@ class EmulatedDevice(Owner):
             queue.capture = self._capturing[thread] = Capture(thread)
 
     def abandon_capture(self, queue: Queue) -> Capture:
+        """Ends a capture without a graph."""
         with self._schedule.lock:
             capture, queue.capture = queue.capture, None
             if capture is None:
@@ -185,6 +175,7 @@ class EmulatedDevice(Owner):
             return capture
 
     def end_capture(self, queue: Queue) -> EmulatedGraph:
+        """A graph of what was collected; DeviceError when something that CUDA forbids was done meanwhile."""
         capture = self.abandon_capture(queue)
         if capture.broken is not None:
             raise failure("cuStreamEndCapture", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", capture.broken)
@@ -207,9 +198,11 @@ class EmulatedDevice(Owner):
 
     @property
     def schedule(self) -> Schedule:
+        """All queues."""
         return self._schedule
 
     def count(self, what: str) -> None:
+        """Adds one to a count."""
         with self._schedule.lock:
             setattr(self.counts, what, getattr(self.counts, what) + 1)
 
@@ -221,6 +214,7 @@ class EmulatedDevice(Owner):
             raise failure(call, _UNSUPPORTED, "called while this thread captures")
 
     def refuse_on_captured(self, queue: Queue, call: str) -> None:
+        """As `refuse_in_capture`, and for any thread when the queue itself is captured."""
         self.refuse_in_capture(call)
         if queue.capture is not None:
             queue.capture.broken = queue.capture.broken or f"{call} on the captured stream"
@@ -235,10 +229,12 @@ class EmulatedDevice(Owner):
             self._space.free(address, call, check=not self._schedule.lost)
 
     def remove_stream(self, handle: int) -> None:
+        """Of a stream that is destroyed."""
         with self._schedule.lock:
             self._schedule.remove(self._streams.pop(handle))
 
     def run_kernel(self, library: shim.Shim, launch: Launch, arguments: Sequence[Any]) -> None:
+        """Runs a kernel of the shim now, its blocks in a random order; DeviceError when it wrote past an array."""
         blocks = [self._argument_block(launch.entry, a.value) for a in arguments if isinstance(a, ctypes.c_void_p)]
         library.run(launch, arguments, int(self._seeds.integers(1 << 62)))
         for block in blocks:

@@ -19,6 +19,8 @@ DEVICE = None  # kind of a block that is not host memory
 
 @dataclass(frozen=True)
 class Block:
+    """One allocation between two guards."""
+
     address: int
     nbytes: int
     kind: HostKind | None
@@ -27,6 +29,7 @@ class Block:
 
     @property
     def array(self) -> Bytes:
+        """Its bytes without the guards."""
         return self.whole[self.start : self.start + self.nbytes]
 
     @property
@@ -35,6 +38,7 @@ class Block:
         return self.kind is not HostKind.PINNED
 
     def intact(self) -> bool:
+        """Whether nobody wrote into the guards."""
         before = self.whole[self.start - GUARD : self.start]
         after = self.whole[self.start + self.nbytes : self.start + self.nbytes + GUARD]
         return bool((before == GUARD_BYTE).all() and (after == GUARD_BYTE).all())
@@ -49,6 +53,7 @@ class AddressSpace:
         self._capacity, self.used = capacity, 0
 
     def allocate(self, nbytes: int, kind: HostKind | None, call: str) -> Block:
+        """A new block of UNWRITTEN bytes; DeviceError in the name of `call` when there is no room."""
         if nbytes <= 0:
             raise failure(call, "CUDA_ERROR_INVALID_VALUE", f"{nbytes} bytes asked")
         if self.used + nbytes > self._capacity:
@@ -63,6 +68,7 @@ class AddressSpace:
         return block
 
     def free(self, address: int, call: str, check: bool = True) -> None:
+        """Forgets a block; DeviceError when it is none, or its guards were written to (unless not `check`)."""
         block = self._blocks.pop(address, None)
         if block is None:
             raise failure(call, "CUDA_ERROR_INVALID_VALUE", f"{address:#x} is no live allocation")
@@ -96,5 +102,6 @@ class AddressSpace:
         return block.array[offset : offset + nbytes]
 
     def page_locked(self, address: int, nbytes: int) -> bool:
+        """Whether these bytes are page-locked memory of the host."""
         block = self.find(address, nbytes)
         return block is not None and block.kind is not DEVICE

@@ -65,6 +65,7 @@ class EmulatedEvent(Owner):
         self.record_in(queue_of(stream))
 
     def record_in(self, queue: Queue) -> None:
+        """`record`, for a queue."""
         self._captured_in = queue.capture
         self._device.schedule.enqueue(queue, self._make_record)
 

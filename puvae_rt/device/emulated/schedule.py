@@ -28,12 +28,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Operation:
+    """A piece of work in a queue."""
+
     name: str
     action: Callable[[], None]
     after: tuple[Point, int] | None = None  # runs once the point has been reached that often
 
     @property
     def ready(self) -> bool:
+        """Whether nothing that it waits for is outstanding."""
         return self.after is None or self.after[0].reached >= self.after[1]
 
 
@@ -64,6 +67,7 @@ class Schedule:
         self._fault: DeviceError | None = None
 
     def add(self) -> Queue:
+        """A new, empty queue."""
         with self.lock:
             self._queues.append(Queue())
             return self._queues[-1]
@@ -92,11 +96,13 @@ class Schedule:
             self.check()
 
     def drain_until(self, done: Callable[[], bool]) -> None:
+        """Runs work of any queue until `done`, or until none can go on."""
         while not done() and self._step():
             pass
 
     @property
     def lost(self) -> bool:
+        """Whether earlier work failed: the device is lost."""
         return self._fault is not None
 
     def check(self) -> None:

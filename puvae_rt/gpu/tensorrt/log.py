@@ -54,6 +54,7 @@ class Log(ABC):
 
     @property
     def said(self) -> str:
+        """The library's last complaints, one a line."""
         return "\n  ".join(self.problems) or "nothing"
 
     @abstractmethod
