@@ -9,9 +9,11 @@ short training in factored form closes the rest.
 
 from __future__ import annotations
 
-import argparse
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "low-rank")  # first: --help needs none of what follows
+
 import copy
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import NAME_RULE, Score, is_name
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import CheckpointError, ContractError
@@ -30,13 +31,12 @@ from puvae_rt.models.spec import KERNEL, WIDTH, Ranks, check_ranks
 from puvae_rt.schema import Positive, decode
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
 from puvae_rt.training.plan import Plan, Reader, Stage, require_made_for, require_positive
-from puvae_rt.training.recipes import PUVAE_SCHEDULE, Recipe, Schedule, attack_scale
-from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
+from puvae_rt.training.recipes import FINE_TUNING, Recipe, Schedule, attack_scale
+from puvae_rt.training.selection import accuracies, validation_inputs
+from puvae_rt.training.settings import LowRankSettings
 from puvae_rt.training.stages import train_stage
 from puvae_rt.training.tasks import PuvaeTask, random_noise
 
-SHIPPED_RANKS = Ranks(fc1=48, fc2=96, trunk=32)  # 7 MB of weights for MNIST; the trunk in 3.5 times fewer products
-FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=3, learning_rate=5e-4)
 IMAGES = 4000  # whose activations decide the directions; half of them noisy
 CHUNK = 250
 NOISE = 0.5
@@ -148,7 +148,7 @@ def _made_for(dataset: Dataset, read: Reader, file: Path) -> tuple[Any, dict[str
     return model, meta
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: LowRankSettings) -> dict[str, Any]:
     """Factors and fine-tunes, or reads back what is finished; validation accuracy of every step.
 
     Raises:
@@ -184,31 +184,3 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     accuracy = {name: accuracies(model, inputs, labels, {"": score})[""] for name, model in models.items()}
     summary = {"dataset": dataset.name, "split": "validation", "n": len(labels), "evidence": "measured"}
     return summary | {"ranks": ranks._asdict(), "accuracy": accuracy}
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m calib.low_rank", description=__doc__)
-    add_dataset(p)
-    p.add_argument("--runs", type=Path, default=Path("runs"), help="where puvae_rt.train wrote (default: runs)")
-    p.add_argument("--puvae", default="puvae_ours", help="name of the full model's file (default: %(default)s)")
-    p.add_argument("--fc1", type=int, default=SHIPPED_RANKS.fc1, help="rank of FC1 (default: %(default)s)")
-    p.add_argument("--fc2", type=int, default=SHIPPED_RANKS.fc2, help="rank of FC2 (default: %(default)s)")
-    p.add_argument("--trunk", type=int, default=SHIPPED_RANKS.trunk, help="of the convolutions (default: %(default)s)")
-    p.add_argument("--epochs", type=int, default=FINE_TUNING.epochs, help="of fine-tuning (default: %(default)s)")
-    p.add_argument("--validation", type=int, default=2000, help="images of the report (default: %(default)s)")
-    p.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return p
-
-
-def show(summary: dict[str, Any]) -> str:
-    rows = ((name.replace("_", "-"), accuracy) for name, accuracy in summary["accuracy"].items())
-    return accuracy_table("FC1, FC2, trunk", rows)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    return run_command(lambda: run(args), show, args.json, "the same command goes on from the last checkpoint")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 NO_ATTACK = "none"
+SYNTHETIC_FRAMES = 300
 ATTACKS = ("fgsm", "ifgsm")  # functions of puvae_rt.attacks.onnx_attack
 
 

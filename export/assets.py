@@ -1,15 +1,17 @@
 """Pack a model for shipping: weights, graphs, classifiers and test images with stored attacks in one folder.
 
-The attacks are on the first --target classifier. Images whose terms do not allow it stay out (--no-images): builds then
+The attacks are on the first --classifier. Images whose terms do not allow it stay out (--no-images): builds then
 take those of the dataset. With --keep only the purifier of a packed model is replaced.
 """
 
 from __future__ import annotations
 
-import argparse
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "pack")  # first: --help needs none of what follows
+
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -18,15 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from export.attacked_samples import Progress, attack, choose, dataset_of
+from export.attacked_samples import Progress, attack
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
 from export.output import output_folder
 from export.samples import CLEAN, Samples, save_samples
-from export.thin_classifier import IMAGES, LARGE, RANK, factored
+from export.thin_classifier import factored
 from puvae_rt.attacks.radii import radii_of
-from puvae_rt.cli.command import run_command
-from puvae_rt.errors import BuildError, ContractError
-from puvae_rt.files import refuse_overwrite, sha256_of
+from puvae_rt.errors import BuildError
+from puvae_rt.files import sha256_of
 from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import MODEL_FILE, MODEL_FORMAT, SAMPLES_FILE, WEIGHTS_FILE, read_model
 from puvae_rt.runtime.cpu import Classifier
@@ -56,7 +57,7 @@ class Parts:
                     f"{parts.puvae.contract.shape}; expected weights of one dataset"
                 )
         if len({weights.architecture for weights in parts.targets}) != len(targets):
-            raise BuildError("--target: two classifiers of one architecture; give one of each")
+            raise BuildError("--classifier: two classifiers of one architecture; give one of each")
         return parts
 
     def thin(self, images: Samples, rank: int, progress: Progress) -> Parts:
@@ -176,82 +177,5 @@ def _check_sizes(folder: Path) -> None:
             raise BuildError(
                 f"{path.name}: {size:,} bytes, expected less than {MAX_ASSET_BYTES:,} to be kept in git; factor the "
                 "purifier to low rank with `python -m calib.low_rank`, store classifiers with --half and at a lower "
-                "--classifier-rank, or ship fewer --samples"
+                "--classifier-rank, or ship fewer --images"
             )
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    if args.samples < 1:
-        raise ContractError(f"--samples {args.samples}: expected at least one image")
-    trained = (args.source, args.target)
-    if (args.keep and any(trained)) or (not args.keep and not all(trained)):
-        raise ContractError("give the classifiers once: as --source and --target, or as those of --keep")
-    weights = [args.puvae, args.source, *(args.target or [])]
-    refuse_overwrite({"--out": args.out}, {f"the weights {path}": path for path in weights} | {"--data": args.data})
-    if args.keep:
-        return repack(args.puvae, args.keep, args.out)
-    parts = Parts.load(args.puvae, args.source, args.target)
-    dataset = dataset_of(parts.puvae.model, parts.puvae.classes, parts.puvae.contract, args.data)
-
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr)
-
-    return pack(
-        parts.thin(choose(dataset.train, IMAGES), args.classifier_rank, progress),
-        args.puvae,
-        choose(dataset.test, args.samples),
-        args.out,
-        progress,
-        ship_images=not args.no_images,
-        half=args.half,
-    )
-
-
-def show(result: dict[str, Any]) -> str:
-    if "kept" in result:
-        lines = [f"{result['folder']}: kept {', '.join(result['kept'])}"]
-    else:
-        shipped = "" if SAMPLES_FILE in result["bytes"] else ", not shipped"
-        lines = [f"{result['folder']}: {result['images']} test images{shipped}"]
-    lines += [f"  {size:>9,} bytes  {name}" for name, size in result["bytes"].items()]
-    for key in result:
-        if key.startswith(ACCURACY_PREFIX):
-            shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in result[key].items())
-            lines.append(f"  accuracy of {key.removeprefix(ACCURACY_PREFIX)} without a purifier: {shares}")
-    return "\n".join(lines)
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m export.assets", description=__doc__)
-    p.add_argument("--puvae", type=Path, required=True, help="weights of the purifier, .safetensors")
-    p.add_argument("--source", type=Path, help="the classifier M_s it was trained with, .safetensors")
-    p.add_argument("--target", type=Path, nargs="+", help="classifiers to defend; the first is attacked")
-    p.add_argument(
-        "--keep",
-        type=Path,
-        metavar="FOLDER",
-        help="in place of --source and --target: classifiers, images and attacks of this packed model",
-    )
-    p.add_argument("--samples", type=int, default=1000, help="test images to attack and ship (default: %(default)s)")
-    p.add_argument("--no-images", action="store_true", help="ship none of them: builds verify on the user's dataset")
-    p.add_argument("--half", action="store_true", help="store classifiers' weights in FP16, computed in FP32")
-    p.add_argument(
-        "--classifier-rank",
-        type=int,
-        default=RANK,
-        metavar="R",
-        help=f"of classifiers' fully connected layers of over {LARGE // 10**6} million weights (default: %(default)s)",
-    )
-    p.add_argument("--data", type=Path, help="the dataset (default: PUVAE_DATA, else the download)")
-    p.add_argument("--out", type=Path, required=True, help="the folder, called as the model: puvae_rt/assets/mnist")
-    p.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    return run_command(lambda: run(args), show, args.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,14 +5,13 @@ The bundle OUT/MODEL-TARGET-PRECISION appears whole or not at all, and replaces 
 
 from __future__ import annotations
 
-import argparse
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "build")  # first: --help needs none of what follows
+
 import platform
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -26,19 +25,14 @@ from export.prepare import Build, prepare
 from export.proof import prove_exact
 from export.quality import EXACT_ERROR
 from export.samples import Samples
-from export.settings import DEFAULT_BATCH, FP32, PRECISIONS, Settings
-from export.source import EXACT, PASSES
-from export.summary import bundle_table
-from export.verify import DATA_HELP, verify
-from puvae_rt.cli.command import run_command
+from export.settings import EXACT, Settings
+from export.verify import verify
 from puvae_rt.contract import CLASSIFIER_FILE, MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.errors import QualityError
 from puvae_rt.files import sha256_of
-from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.onnx_file import write_onnx
-from puvae_rt.graph.plan import CPU
 from puvae_rt.runtime.machine import available_cpus
-from puvae_rt.runtime.manifest import TARGETS, Manifest, Options, Quality
+from puvae_rt.runtime.manifest import Manifest, Options, Quality
 
 
 def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[Path, Manifest]:
@@ -110,66 +104,3 @@ def _manifest(job: Build, compiled: Compiled, folder: Path) -> Manifest:
 def _tools() -> dict[str, str]:
     modules = (puvae_rt, onnx, onnxruntime, np)
     return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    return Settings(
-        model=args.model,
-        out=args.out,
-        target=args.target,
-        precision=args.precision,
-        passes=args.passes,
-        sigma=args.sigma,
-        batch=args.batch,
-        compute_capabilities=None if args.compute_capability is None else tuple(args.compute_capability),
-        classifier=args.classifier,
-        samples=args.samples,
-        data=args.data,
-        verify=not args.no_verify,
-    )
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(size) for size in text.split(",")}))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected sizes separated by commas, such as 1,8") from None
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m export.build", description=__doc__)
-    p.add_argument("--model", default="mnist", help="shipped name, .safetensors or .onnx (default: %(default)s)")
-    p.add_argument("--target", choices=TARGETS, default=CPU, help="(default: %(default)s)")
-    p.add_argument("--precision", choices=PRECISIONS, default=FP32, help="(default: %(default)s)")
-    p.add_argument("--passes", choices=PASSES, default=EXACT, help="none: the slow reference (default: %(default)s)")
-    p.add_argument("--sigma", type=float, default=0.0, help="scale of the sampling noise (default: 0, deterministic)")
-    p.add_argument("--batch", type=_sizes, default=DEFAULT_BATCH, help="smallest,largest batch (default: 1,8)")
-    p.add_argument("--out", type=Path, default=Path("out"), help="the bundle's parent folder (default: %(default)s)")
-    capabilities = ", ".join(trt.COMPUTE_CAPABILITIES)
-    p.add_argument("--compute-capability", nargs="+", metavar="X.Y", help=f"GPUs of target rtx: {capabilities}; or any")
-    p.add_argument("--classifier", help="shipped name, .onnx or .safetensors, or none (default: the model's own)")
-    images = p.add_mutually_exclusive_group()
-    images.add_argument("--samples", type=Path, help="test images for the gate, .npz (default: those shipped)")
-    images.add_argument("--data", type=Path, help=DATA_HELP)
-    p.add_argument("--no-verify", action="store_true", help="skip the quality gate; the manifest records it")
-    p.add_argument("--json", action="store_true", help="print the bundle's manifest as JSON")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    start = time.perf_counter()
-    built: list[tuple[Path, Manifest]] = []
-
-    def progress(line: str) -> None:
-        print(f"{time.perf_counter() - start:6.1f} s  {line}", file=sys.stderr)
-
-    def work() -> dict[str, Any]:
-        built.append(build(settings_of(args), progress))
-        return {"bundle": str(built[0][0]), "manifest": asdict(built[0][1])}
-
-    return run_command(work, lambda _: bundle_table(*built[0]), args.json, "no bundle was written or replaced")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What can be asked of a build."""
+"""What can be asked of a build. Light: the command line reads its defaults here without ONNX."""
 
 from __future__ import annotations
 
@@ -6,15 +6,37 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.source import EXACT, PASSES
 from puvae_rt.contract import MAX_BATCH
 from puvae_rt.errors import ContractError
-from puvae_rt.gpu import tensorrt as trt
-from puvae_rt.graph.plan import CPU
+from puvae_rt.gpu.tensorrt.library import (
+    COMPUTE_CAPABILITIES,
+    DEFAULT_COMPUTE_CAPABILITIES,
+    check_compute_capabilities,
+)
+from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS
+
+__all__ = [
+    "COMPUTE_CAPABILITIES",
+    "DEFAULT_COMPUTE_CAPABILITIES",
+    "EXACT",
+    "FP16",
+    "FP32",
+    "LARGE",
+    "MAX_BATCH",
+    "PASSES",
+    "PRECISIONS",
+    "RANK",
+    "Settings",
+]
 
 FP32, FP16 = "fp32", "fp16"
 PRECISIONS = (FP32, FP16)
+NONE, EXACT = "none", "exact"
+PASSES = (NONE, EXACT)
+# Of a classifier's fully connected layers:
+LARGE = 8_000_000  # weights of one that is made thin, 16 MB in FP16
+RANK = 40  # about what C on 32x32x3 images has room for in 8 MB of FP16
 DEFAULT_BATCH = (1, 8)
 
 
@@ -62,7 +84,7 @@ class Settings:
             raise ContractError(f"--sigma {self.sigma}: expected a finite number >= 0; the paper's choice is 0.1")
         if not self.batch or any(not 1 <= size <= MAX_BATCH for size in self.batch):
             raise ContractError(f"--batch {self.batch}: expected sizes from 1 to {MAX_BATCH}, such as 1,8")
-        trt.check_compute_capabilities(self.target, self.compute_capabilities)
+        check_compute_capabilities(self.target, self.compute_capabilities)
 
     @property
     def inputs(self) -> dict[str, Path | str | None]:
@@ -76,5 +98,5 @@ class Settings:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """The GPUs to compile for; none where the target builds for its own machine."""
-        return trt.check_compute_capabilities(self.target, self.compute_capabilities)
+        """GPUs to compile for; none where the target builds for its own machine."""
+        return check_compute_capabilities(self.target, self.compute_capabilities)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from export.settings import EXACT
 from puvae_rt.errors import BuildError, UnknownModelError
 from puvae_rt.files import sha256_of
 from puvae_rt.graph import plan
@@ -14,9 +15,6 @@ from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights, load_weights
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
-
-NONE, EXACT = "none", "exact"
-PASSES = (NONE, EXACT)
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,26 @@ that ship.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "thin-classifier")  # first: --help needs none of what follows
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 
 from export.attacked_samples import Progress, choose, dataset_of
 from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output, load_classifier
 from export.samples import CLEAN
-from puvae_rt.cli.command import run_command
+from export.settings import LARGE
 from puvae_rt.contract import IMAGE
 from puvae_rt.errors import ContractError
-from puvae_rt.files import refuse_overwrite
 from puvae_rt.graph.graph import BATCH, Tensor
 from puvae_rt.models.checkpoint import Array, rewrite_checkpoint
 from puvae_rt.runtime.cpu import CHUNK
-from puvae_rt.runtime.machine import available_cpus
-from puvae_rt.runtime.session import open_session
 
-LARGE = 8_000_000  # weights of a layer, 16 MB in FP16
-RANK = 40  # about what C on 32x32x3 images has room for in 8 MB of FP16
 IMAGES = 1000  # whose activations decide the directions
 
 
@@ -73,43 +69,29 @@ def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
     graph = classifier_graph(weights)
     graph.outputs = [Tensor(linear_output(position), np.float32, (BATCH, len(weights.tensors[f"{position}.bias"])))]
     graph.prune()
-    output, model = linear_output(position), graph.to_model().SerializeToString()
-    session = open_session(model, available_cpus(), name=f"classifier {weights.architecture}")
-    parts = [session.run((output,), {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
+    session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
+    parts = [session.run(None, {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
     return np.concatenate(parts)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    refuse_overwrite({"--out": args.out}, {"--weights": args.weights, "--data": args.data})
-    weights = load_classifier(args.weights)
-    dataset = dataset_of(weights.model, weights.classes, weights.contract, args.data)
+def thin_file(path: Path, out: Path, rank: int, data: Path | None) -> list[str]:
+    """Writes the classifier in `path` to `out` with its large layers factored, and says what became of each.
+
+    Args:
+        path: weights of a classifier, .safetensors.
+        out: the file to write, .safetensors.
+        rank: of the factored layers.
+        data: the data set it was trained on; None is PUVAE_DATA, else the download.
+    Raises:
+        ContractError: no layer is large, or the rank is not below the layer's.
+        DataError, CheckpointError, BuildError
+    """
+    weights = load_classifier(path)
+    dataset = dataset_of(weights.model, weights.classes, weights.contract, data)
     images = np.divide(choose(dataset.train, IMAGES).sets[CLEAN], 255, dtype=np.float32)
     lines: list[str] = []
-    thin = factored(weights, images, args.rank, lines.append)
+    thin = factored(weights, images, rank, lines.append)
     if not lines:
-        raise ContractError(f"{args.weights}: no fully connected layer of over {LARGE:,} weights; it is small already")
-    rewrite_checkpoint(args.weights, args.out, thin.tensors)
-    return {"layers": lines, "out": str(args.out), "bytes": args.out.stat().st_size}
-
-
-def show(result: dict[str, Any]) -> str:
-    return "\n".join([*result["layers"], f"{result['bytes']:>9,} bytes  {result['out']}"])
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m export.thin_classifier", description=__doc__)
-    p.add_argument("--weights", type=Path, required=True, help="of a classifier, .safetensors")
-    p.add_argument("--rank", type=int, default=RANK, help="of the factored layers (default: %(default)s)")
-    p.add_argument("--data", type=Path, help="the dataset (default: PUVAE_DATA, else the download)")
-    p.add_argument("--out", type=Path, required=True, help="the file to write, .safetensors")
-    p.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    return run_command(lambda: run(args), show, args.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise ContractError(f"{path}: no fully connected layer of over {LARGE:,} weights; it is small already")
+    rewrite_checkpoint(path, out, thin.tensors)
+    return lines

@@ -15,15 +15,17 @@ from puvae_rt import _moved, usage_reports
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
+    from puvae_rt.runtime.catalog import shipped_models
     from puvae_rt.runtime.purifier import Purifier
     from puvae_rt.runtime.results import Purified, Result
 
-__all__ = ["Purified", "Purifier", "Result", "__version__"]
+__all__ = ["Purified", "Purifier", "Result", "__version__", "shipped_models"]
 
 _HOMES = {
     "Purifier": "puvae_rt.runtime.purifier",
     "Purified": "puvae_rt.runtime.results",
     "Result": "puvae_rt.runtime.results",
+    "shipped_models": "puvae_rt.runtime.catalog",
 }
 
 usage_reports.switch_off()

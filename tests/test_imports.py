@@ -31,7 +31,7 @@ FORBIDDEN = {
     "puvae_rt/schema.py": ("puvae_rt.runtime", "puvae_rt.models", "torch", "onnx"),
     "puvae_rt/files.py": ("puvae_rt.runtime", "puvae_rt.models", "puvae_rt.contract"),
     "puvae_rt/toolchain.py": ("puvae_rt.runtime", "puvae_rt.cli", "numpy"),
-    "puvae_rt/cli": ("torch", "matplotlib", *TENSORRT, *TRAINING_ONLY, "puvae_rt.evaluation"),
+    "puvae_rt/cli": ("torch", "onnxruntime", "onnx", "cv2", "matplotlib", "tensorrt", "tensorrt_rtx"),  # even lazily
     "puvae_rt/data": ("torch", "onnxruntime", "puvae_rt.runtime", "puvae_rt.models", *TRAINING_ONLY),
     "puvae_rt/runtime": RUNTIME_FORBIDS,
     "puvae_rt/graph": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
@@ -143,6 +143,19 @@ def test_no_module_imports_itself_through_others() -> None:
 def test_a_circle_is_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
     assert circles(graph) == [{"b", "c"}]
+
+
+def test_library_code_knows_of_the_command_line_only_where_python_m_enters_it() -> None:
+    entry = ("puvae_rt.cli.entry",)
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for part in ("puvae_rt", "export", "calib")
+        for path in sources(part)
+        if not path.is_relative_to(ROOT / "puvae_rt/cli")
+        for module, _ in imported(path)
+        if within(module, "puvae_rt.cli") and not any(within(module, known) for known in entry)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_module_reads_pickles() -> None:

@@ -5,3 +5,5 @@ ALPHA = 0.05  # of it, RAND+FGSM's random step
 COLOUR_EPSILON, COLOUR_ALPHA = 0.06, 0.005  # CIFAR-10 and traffic signs
 IFGSM_STEPS = 10
 IFGSM_STEP_SHARE = 0.2  # of epsilon, per step
+SQUARE_QUERIES = 1000
+AUTO_STEPS = 100  # AutoAttack's own for randomised defenses

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from puvae_rt.attacks.constants import AUTO_STEPS, SQUARE_QUERIES
 from puvae_rt.attacks.radii import check_epsilon
 from puvae_rt.attacks.white_box import Model
 from puvae_rt.errors import TargetUnavailableError
 
-SQUARE_QUERIES = 1000
-AUTO_STEPS, AUTO_EOT = 100, 20  # AutoAttack's own settings for randomised defenses
+AUTO_EOT = 20  # AutoAttack's own, as AUTO_STEPS
 
 
 def square(

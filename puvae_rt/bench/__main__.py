@@ -1,5 +1,5 @@
-import sys
+"""`python -m puvae_rt.bench` is `puvae bench`."""
 
-from puvae_rt.bench.command import main
+from puvae_rt.cli.entry import forward
 
-sys.exit(main())
+forward(__name__, "bench")

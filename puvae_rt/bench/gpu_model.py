@@ -18,6 +18,7 @@ from puvae_rt.pictures import panels, save_figure
 from puvae_rt.runtime.manifest import Layer, Manifest
 
 EVIDENCE = "modelled"
+RECORDED = Path(__file__).parent / "engines"  # manifests of MNIST's, as TensorRT-RTX 1.7 built them
 # Shares of the peaks, and microseconds, that the model assumes; the report repeats them.
 BANDWIDTH_SHARE = 0.75  # what streaming kernels reach
 COMPUTE_SHARE = 0.35  # small convolutions and matrices that fill no more than a part of the GPU

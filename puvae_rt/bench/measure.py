@@ -30,6 +30,11 @@ _REST_SECONDS = 0.05  # between two engines: the threads of ONNX Runtime go on s
 Progress = Callable[[float], None]  # share done, 0 to 1
 
 
+def settings(seconds: float) -> dict[str, float | int]:
+    """What `seconds` for each engine and batch size means, for the record."""
+    return {"seconds": seconds, "warm_up_seconds": WARM_UP_SECONDS, "slices": SLICES, "least_runs": LEAST_RUNS}
+
+
 @dataclass(frozen=True)
 class Subject:
     """An engine to be measured."""

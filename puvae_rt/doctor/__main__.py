@@ -1,5 +1,5 @@
-import sys
+"""`python -m puvae_rt.doctor` is `puvae doctor`."""
 
-from puvae_rt.doctor.command import main
+from puvae_rt.cli.entry import forward
 
-sys.exit(main())
+forward(__name__, "doctor")

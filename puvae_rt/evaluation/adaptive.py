@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from puvae_rt.attacks.adaptive import (
     through_identity,
 )
 from puvae_rt.attacks.radii import check_epsilon, radii_of
-from puvae_rt.attacks.toolbox import AUTO_STEPS, SQUARE_QUERIES, auto_attack_rand, square
+from puvae_rt.attacks.toolbox import auto_attack_rand, square
 from puvae_rt.attacks.white_box import Model
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset
@@ -39,6 +38,7 @@ from puvae_rt.evaluation.cells import (
     SQUARE,
     WORST,
 )
+from puvae_rt.evaluation.effort import Effort
 from puvae_rt.evaluation.models import SIGMA_EPS, Folder, System, build
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import IDENTITY, Note, Options
@@ -46,15 +46,6 @@ from puvae_rt.evaluation.run import IDENTITY, Note, Options
 EPSILON_SHARES = (1 / 6, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3)  # of the paper's radius
 SAMPLES = 10  # gradients averaged for a defense that draws noise (EOT)
 CHUNK = 50  # images attacked together
-
-
-class Effort(NamedTuple):
-    """How hard the attacks try."""
-
-    pgd_steps: int = 40
-    restarts: int = 2
-    apgd_steps: int = AUTO_STEPS
-    queries: int = SQUARE_QUERIES
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ def _one_epsilon(
     usable = [a for a in attacks if a in target.objectives or a in (AUTO_RAND, SQUARE)]
     standing = torch.ones(n, dtype=torch.bool)
     for attack in (*usable, WORST):
-        tried = {"effort": effort._asdict()} | ({"attacks": usable} if attack == WORST else {})
+        tried = {"effort": asdict(effort)} | ({"attacks": usable} if attack == WORST else {})
         wanted = common | {"attack": attack, "settings": system.settings | tried}
         if attack == WORST:
             measure = partial(_stand, standing.clone)

@@ -1,23 +1,12 @@
-"""`python -m puvae_rt.evaluation.baselines`: keeps trained baselines beside the results, so that any cell of the tables
-can be measured again without a training.
-
-adv_training, magnet, defense_gan and puvae_paper of MODELS/DATASET go to BASELINES/DATASET. The weights are stored in
-FP16; `python -m puvae_rt.evaluate`, which finds them there, computes in FP32.
-"""
+"""Trained baselines, kept beside the results; `python -m puvae_rt.evaluation.baselines` is `puvae keep-baselines`."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from puvae_rt.cli.command import run_command
-from puvae_rt.data import KNOWN
+from puvae_rt.cli.entry import forward
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, PUVAE_PAPER
-from puvae_rt.evaluation.results import BASELINES
 
 PATTERNS = (f"{ADV_TRAINING}_?", MAGNET, DEFENSE_GAN, f"{PUVAE_PAPER}*")
 
@@ -46,27 +35,4 @@ def keep_baselines(models: Path, dataset: str, baselines: Path) -> dict[str, int
     return sizes
 
 
-def keep(args: argparse.Namespace) -> dict[str, Any]:
-    return {"bytes": keep_baselines(args.models, args.dataset, args.baselines)}
-
-
-def show(report: dict[str, Any]) -> str:
-    return "\n".join(f"{size:>9,} bytes  {name}" for name, size in report["bytes"].items())
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m puvae_rt.evaluation.baselines", description=__doc__)
-    p.add_argument("--dataset", default="mnist", help=f"{', '.join(KNOWN)}, or your own (default: mnist)")
-    p.add_argument("--models", type=Path, default=Path("runs"), help="of the trainings (default: runs)")
-    p.add_argument("--baselines", type=Path, default=BASELINES, help="(default: %(default)s)")
-    p.add_argument("--json", action="store_true", help="print the sizes as JSON")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    return run_command(lambda: keep(args), show, args.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main, parser = forward(__name__, "keep-baselines")

@@ -14,7 +14,8 @@ from torch import nn
 
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.contract import Score
-from puvae_rt.defenses.defense_gan import DefenseGan, Search
+from puvae_rt.defenses.defense_gan import DefenseGan
+from puvae_rt.defenses.gan_search import Search
 from puvae_rt.defenses.magnet import MagNet
 from puvae_rt.defenses.protocol import Defended, Defense, NoDefense
 from puvae_rt.defenses.puvae import Puvae, RefinedPuvae, Refinement

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.data import Dataset
-from puvae_rt.defenses.defense_gan import Search
+from puvae_rt.defenses.gan_search import Search
 from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
+from puvae_rt.evaluation.effort import DEFENSE_GAN_IMAGES, IMAGES
 from puvae_rt.evaluation.models import Folder, System, build
 from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, measure_once
 
@@ -28,8 +29,8 @@ class Options(NamedTuple):
 
     models: Path  # folder of the artefacts
     results: Path  # folder of the results
-    n: int = 1000  # test images
-    n_defense_gan: int = 100
+    n: int = IMAGES  # test images
+    n_defense_gan: int = DEFENSE_GAN_IMAGES
     seed: int = 0
     search: Search = Search()
     refine: int = 0

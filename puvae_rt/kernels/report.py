@@ -5,22 +5,22 @@ Needs nvcc and no GPU: the numbers' evidence is "compiled".
 
 from __future__ import annotations
 
-import argparse
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "kernel-report")  # first: --help needs none of what follows
+
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from puvae_rt.cli.command import run_command
-from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
-from puvae_rt.files import refuse_overwrite, temporary_folder, write_json, write_text
+from puvae_rt.errors import BuildError, TargetUnavailableError
+from puvae_rt.files import temporary_folder
 from puvae_rt.kernels.binary import ARCHITECTURES, SOURCE, source_digest
 from puvae_rt.kernels.launch import ENTRIES, Launch, preprocess, select_projection
 from puvae_rt.kernels.occupancy import occupancy
@@ -172,41 +172,3 @@ def _span(values: Iterable[Any]) -> str:
 
 def _unique(kernels: Iterable[dict[str, Any]], key: str) -> list[str]:
     return list(dict.fromkeys(k[key] for k in kernels))
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
-    p = argparse.ArgumentParser(prog="python -m puvae_rt.kernels.report", description=__doc__)
-    p.add_argument("--json", type=Path, metavar="PATH", help="write the report there, and its table beside it as .md")
-    p.add_argument(
-        "--architectures",
-        default=",".join(map(str, ARCHITECTURES)),
-        help="compute capabilities without the dot (default: %(default)s)",
-    )
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the report; 0 when every kernel was compiled."""
-    args = parser().parse_args(argv)
-
-    def work() -> dict[str, Any]:
-        if args.json:
-            refuse_overwrite({"--json": args.json, "the table of --json": args.json.with_suffix(".md")}, {})
-        result = report(_architectures(args.architectures))
-        if args.json:
-            write_json(args.json, result)
-            write_text(args.json.with_suffix(".md"), table(result))
-        return result
-
-    return run_command(work, table, as_json=False)
-
-
-def _architectures(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise ContractError(f"--architectures {text!r}: expected numbers with commas between, as 75,87")
-    return tuple(int(part) for part in text.split(","))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
@@ -26,25 +25,11 @@ from puvae_rt.training.loop import AdamSettings
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for
 from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
 from puvae_rt.training.selection import accuracy
+from puvae_rt.training.settings import BaselineSettings as Settings
 from puvae_rt.training.stages import seeded, train_stage
 
 GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False, factors={"critic": CRITIC_PACE})
 Report = dict[str, Any]
-
-
-class Settings(NamedTuple):
-    """What `puvae_rt.train_baselines` is asked for; None is the default of the schedule or the dataset."""
-
-    dataset: str
-    baseline: str
-    data: Path | None = None
-    out: Path = Path("runs")
-    targets: tuple[str, ...] | list[str] = ("A",)
-    epsilon: float | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    limit: int | None = None
-    bf16: bool = False
 
 
 def plan_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Plan:

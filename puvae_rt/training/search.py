@@ -7,11 +7,13 @@ takes part in the choice. Finished trials are kept; a killed search goes on behi
 
 from __future__ import annotations
 
-import argparse
-import sys
+from puvae_rt.cli.entry import forward
+
+main, parser = forward(__name__, "search")  # first: --help needs none of what follows
+
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from puvae_rt.cli.command import add_dataset, run_command
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
@@ -35,6 +36,7 @@ from puvae_rt.training.loop import fit
 from puvae_rt.training.plan import require_made_for, require_positive
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
+from puvae_rt.training.settings import SearchSettings
 from puvae_rt.training.tasks import PuvaeTask
 
 _MAX_BYTES = 16 << 20
@@ -104,8 +106,8 @@ def run_trial(
     return row, (shown * 255).round().to(torch.uint8).numpy()
 
 
-def search(args: argparse.Namespace) -> dict[str, Any]:
-    """Every trial that has not been run yet; returns the rows of all and leaves them in OUT.
+def search(args: SearchSettings) -> dict[str, Any]:
+    """Runs every trial that has not been run yet; returns the rows of all and leaves them in OUT.
 
     Raises:
         DataError, ContractError, CheckpointError: before anything is trained.
@@ -118,7 +120,7 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
     source, meta = load_classifier(file)
     require_made_for(file, meta, dataset, "train it on these images, with puvae_rt.train")
     inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
-    path: Path = args.out / f"search_{dataset.name}.json"
+    path = args.out / f"search_{dataset.name}.json"
     rows, pictures = read_finished(path)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in tqdm([name for name in TRIALS if name not in pictures], desc="trials"):
@@ -173,26 +175,3 @@ def table(rows: list[dict[str, Any]]) -> str:
         "trial | score",
         ((f"{row['trial']} | {score}", found) for row in rows for score, found in row["accuracy"].items()),
     )
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m puvae_rt.training.search", description=__doc__)
-    add_dataset(p)
-    p.add_argument("--runs", type=Path, default=Path("runs"), help="where puvae_rt.train left M_s (default: runs)")
-    p.add_argument("--out", type=Path, default=Path("results"), help="(default: results)")
-    p.add_argument("--images", type=int, default=25_000, help="training images of a trial (default: %(default)s)")
-    p.add_argument("--epochs", type=int, default=3, help="of a trial (default: %(default)s)")
-    p.add_argument("--validation", type=int, default=1000, help="validation images (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--json", action="store_true", help="print the results as JSON")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    hint = "the same command goes on behind the finished trials"
-    return run_command(lambda: search(args), lambda found: table(found["results"]), args.json, hint)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

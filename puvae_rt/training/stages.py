@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +25,7 @@ from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for, require_positive
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, REPLAYS, SOURCE, Recipe, Schedule, recipe_for
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
+from puvae_rt.training.settings import TrainSettings as Settings
 from puvae_rt.training.tasks import ClassifierTask, PuvaeTask
 
 SUMMARY_FILE = "training.json"
@@ -142,30 +143,6 @@ def seeded(seed: int, make: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
-
-
-class Settings(NamedTuple):
-    """What `python -m puvae_rt.train` was asked for; None is the default of the recipes."""
-
-    dataset: str = "mnist"
-    data: Path | None = None
-    out: Path = Path("runs")
-    recipe: str = "ours"
-    targets: Sequence[str] = ("A",)
-    epochs: int | None = None
-    classifier_epochs: int | None = None
-    batch: int = PUVAE_SCHEDULE.batch
-    limit: int | None = None
-    bf16: bool = False
-    ranks: Sequence[int] | None = None  # FC1, FC2, trunk
-    replays: int | None = None
-    source_weight: float | None = None  # the recipe's `source`
-    normalized: bool = False  # PuVAE; of pictures taken in any light it is anyway
-    ranking_weight: float | None = None  # the recipe's `ranking`
-    augment: bool = False
-    augment_source: bool = False
-    learning_rate: float = PUVAE_SCHEDULE.learning_rate
-    init: Path | None = None  # weights of PuVAE
 
 
 def given(value: T | None, default: T) -> T:

@@ -15,9 +15,8 @@ from puvae_rt.video.files import FileSource
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.live import LiveSource, open_camera, open_stream
 from puvae_rt.video.truth import truth_path
-from puvae_rt.video.urls import SCHEMES, redact_url
+from puvae_rt.video.urls import SCHEMES, SYNTHETIC, redact_url
 
-SYNTHETIC = "synthetic"
 _DIGITS = 9  # of a camera's index: more are none
 
 

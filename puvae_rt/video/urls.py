@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+SYNTHETIC = "synthetic"  # a source that is no URL, file or camera
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
 
 _HIDDEN = "***"

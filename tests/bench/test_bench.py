@@ -56,7 +56,7 @@ def test_results_of_another_machine_are_refused_before_anything_is_measured(
 ) -> None:
     machine = {"cpu": "abacus", "flags": "", "processors": 1, "system": "wood"}
     (tmp_path / "other.json").write_text(json.dumps({"machine": machine, "threads": 1, "results": []}))
-    monkeypatch.setattr(bench, "measure", None)
+    monkeypatch.setattr(measuring, "measure", None)
     assert bench.main(["--bundle", *bundles, "--threads", "1", "--compare", str(tmp_path / "other.json")]) == 2
     assert "abacus" in capsys.readouterr().err
 

@@ -38,7 +38,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> EmulatedDevice:
 
 
 def test_a_complete_machine_is_ready(gpu, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.main(["--json"]) == 0
+    assert doctor.main(["--target", "gpu", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["gpu_ready"] and report["ready"] == ["cpu", "rtx"]
     assert [check["name"] for check in report["checks"] if check["ok"] is False] == []
@@ -52,7 +52,7 @@ def test_anything_missing_is_named_with_its_remedy(gpu, monkeypatch, capsys, par
         monkeypatch.setattr(checks, "load", missing)
     else:
         monkeypatch.setattr(checks, "LEAST_FREE", gpu.properties.total_memory + 1)
-    assert doctor.main([]) == 1
+    assert doctor.main(["--target", "gpu"]) == 1
     out = capsys.readouterr().out
     assert "targets ready here: cpu\n" in out
     assert {"kernels": "kernels: not here", "library": "target rtx: not here", "memory": "close other"}[part] in out
@@ -62,7 +62,7 @@ def test_tensorrt_rtx_is_not_missing_where_it_does_not_run(gpu, monkeypatch, cap
     """An Orin: compute capability 8.7."""
     monkeypatch.setattr(library, "COMPUTE_CAPABILITIES", ("12.0",))
     monkeypatch.setattr(checks, "load", libraries(tensorrt="10.3"))
-    assert doctor.main(["--json"]) == 0
+    assert doctor.main(["--target", "gpu", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ready"] == ["cpu", "tensorrt"]
 
 
@@ -74,7 +74,7 @@ def test_without_a_gpu_the_kernels_at_hand_are_listed(monkeypatch, capsys, tmp_p
     listed = checks.binary.listed
     for folder, built in ((tmp_path, "cubin sm_87 of CUDA 13.0"), (tmp_path / "absent", "none built")):
         monkeypatch.setattr(checks.binary, "listed", lambda folder=folder: listed(folder))
-        assert doctor.main([]) == 1
+        assert doctor.main(["--target", "gpu"]) == 1
         out = capsys.readouterr().out
         compiles = "NVRTC 13.0 compiles them" if nvrtc else "no NVRTC to compile them"
         assert f"{built}; {compiles} at run time" in out
@@ -82,7 +82,7 @@ def test_without_a_gpu_the_kernels_at_hand_are_listed(monkeypatch, capsys, tmp_p
 
 def test_without_a_gpu_the_cpu_is_still_reported(monkeypatch, capsys) -> None:
     monkeypatch.setattr(checks, "open_device", missing)
-    assert doctor.main([]) == 1
+    assert doctor.main(["--target", "gpu"]) == 1
     out = capsys.readouterr().out
     assert "CPU target" in out and "GPU: not here; install it" in out and "targets ready here: cpu" in out
 

@@ -18,7 +18,7 @@ KEPT = {"adv_training_a.safetensors", "magnet.safetensors", "defense_gan.safeten
 
 def keep(study: Study) -> list[str]:
     models, kept = study.options.models, study.options.baselines
-    return ["--dataset", study.dataset.name, "--models", str(models), "--baselines", str(kept)]
+    return ["--dataset", study.dataset.name, "--runs", str(models), "--baselines", str(kept)]
 
 
 def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:

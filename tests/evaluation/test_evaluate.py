@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from puvae_rt.defenses.defense_gan import Search
-from puvae_rt.evaluate import main, parser
+from puvae_rt.evaluate import main
 from tests.evaluation.conftest import Study
 from tests.evaluation.study import save_images
 from tests.evaluation.test_results import ROW
 
 
 def arguments(bars: Study, *more: str) -> list[str]:
-    places = ("--data", str(bars.folder / "bars.npz"), "--models", str(bars.folder / "runs"))
-    return ["--dataset", "bars", *places, "--results", str(bars.options.results), "--n", "10", *more]
+    places = ("--data", str(bars.folder / "bars.npz"), "--runs", str(bars.folder / "runs"))
+    return ["--dataset", "bars", *places, "--results", str(bars.options.results), "--images", "10", *more]
 
 
 def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,25 +30,19 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
     assert "table2.md" in capsys.readouterr().out
 
 
-def test_defense_gan_is_searched_with_its_own_defaults() -> None:
-    """They stand twice, as `--help` does without PyTorch."""
-    args = parser().parse_args([])
-    assert Search(args.gan_steps, args.gan_restarts, args.gan_rate, args.gan_spread, seed=args.seed) == Search()
-
-
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         (["--epsilon", "1.5"], "epsilon=1.5: expected 0 < epsilon <= 1"),
         (["--epsilon", "0"], "epsilon=0.0"),
         (["--epsilon", "0", "--data", "nowhere.npz"], "epsilon=0.0"),
-        (["--n", "0"], "expected at least 1 image"),
+        (["--images", "0"], "expected at least 1 image"),
         (["--gan-steps", "0"], "--gan-steps"),
         (["--gan-rate", "nan"], "--gan-rate"),
         (["--gan-spread", "0"], "--gan-spread"),
-        (["--models", "nowhere"], "python -m puvae_rt.train"),
+        (["--runs", "nowhere"], "python -m puvae_rt.train"),
         (["--adaptive", "--defense", "defense_gan"], "defense 'defense_gan'"),
-        (["--sigma", "--defense", "magnet"], "sigma_eps is PuVAE's"),
+        (["--sigma-sweep", "--defense", "magnet"], "sigma_eps is PuVAE's"),
         (["--dataset", "elsewhere", "--data", "nowhere.npz"], "nowhere.npz"),
     ],
 )

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from export import assets
 from export.classifier import ClassifierWeights, expected_shapes
 from export.samples import CLEAN, Samples
-from export.thin_classifier import RANK
+from export.settings import RANK
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.models.spec import Ranks
 from puvae_rt.models.weights import Weights

@@ -128,8 +128,8 @@ def test_adversarial_training_sees_the_undefended_classifiers_examples(monkeypat
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     data = save_images(tmp_path / f"{NAME}.npz", train=48, test=5)
-    places = ["--dataset", NAME, "--data", str(data), "--out", str(tmp_path / "runs")]
-    return [*places, "--epochs", "1", "--batch", "8", "--baseline"]
+    places = ["--dataset", NAME, "--data", str(data), "--runs", str(tmp_path / "runs")]
+    return [*places, "--epochs", "1", "--mini-batch", "8", "--baseline"]
 
 
 def test_the_command_trains_each_baseline_once(tmp_path: Path, command: list[str]) -> None:

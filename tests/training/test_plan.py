@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from puvae_rt.models.puvae import PuVAE
 from puvae_rt.training import baseline_stages, search, stages
 from puvae_rt.training.artefacts import save_puvae
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PAPER, PUVAE_SCHEDULE, Schedule
+from puvae_rt.training.settings import LowRankSettings, SearchSettings
 from puvae_rt.training.stages import Settings, Stage, train_classifier, train_dataset
 from tests.data.trees import tree
 from tests.evaluation.study import save_images
@@ -131,10 +132,9 @@ def test_every_attacked_classifier_has_to_be_there(settings: Settings, monkeypat
         baseline_stages.train_baseline(asked._replace(limit=-1))
 
 
-def search_args(settings: Settings, **changes: Any) -> argparse.Namespace:
-    places = ["--dataset", "own", "--data", str(settings.data), "--runs", str(settings.out)]
-    args = search.parser().parse_args([*places, "--out", str(settings.out / "found")])
-    return argparse.Namespace(**vars(args) | changes)
+def search_args(settings: Settings, **changes: Any) -> SearchSettings:
+    asked = SearchSettings(dataset="own", data=settings.data, runs=settings.out, out=settings.out / "found")
+    return replace(asked, **changes)
 
 
 @pytest.mark.usefixtures("untrained")
@@ -174,9 +174,9 @@ def test_a_search_on_few_images_runs_to_its_table(settings: Settings, monkeypatc
     ids=str,
 )
 def test_low_rank_is_refused_before_it_begins(settings: Settings, changes: dict[str, Any], told: str) -> None:
-    args = low_rank.parser().parse_args(["--dataset", "own", "--data", str(settings.data), "--runs", str(settings.out)])
+    asked = LowRankSettings(dataset="own", data=settings.data, runs=settings.out)
     with pytest.raises((ContractError, DataError), match=told):
-        low_rank.run(argparse.Namespace(**vars(args) | changes))
+        low_rank.run(replace(asked, **changes))
 
 
 def test_low_rank_of_a_small_data_set_is_fine_tuned(settings: Settings) -> None:
@@ -188,8 +188,7 @@ def test_low_rank_of_a_small_data_set_is_fine_tuned(settings: Settings) -> None:
     )
     full = PuVAE(dataset.contract, CLASSES)
     save_puvae(settings.out / "own" / "puvae_ours.safetensors", full, dataset, Score(), history)
-    places = ["--dataset", "own", "--data", str(settings.data), "--runs", str(settings.out)]
-    few = ["--fc1", "2", "--fc2", "2", "--trunk", "2", "--epochs", "1"]
-    summary = low_rank.run(low_rank.parser().parse_args([*places, *few]))
+    few = LowRankSettings("own", settings.data, settings.out, fc1=2, fc2=2, trunk=2, epochs=1)
+    summary = low_rank.run(few)
     assert np.isfinite(summary["accuracy"]["fine_tuned"]["clean"])
     assert (settings.out / "own" / "puvae_ours_low_rank.safetensors").is_file()

@@ -28,8 +28,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
-    base = ["--dataset", "tiny", "--data", str(data), "--out", str(out), "--epochs", "1", "--classifier-epochs", "1"]
-    return [*base, "--batch", "16", "--target", "A", *more]
+    base = ["--dataset", "tiny", "--data", str(data), "--runs", str(out), "--epochs", "1", "--classifier-epochs", "1"]
+    return [*base, "--mini-batch", "16", "--classifiers", "A", *more]
 
 
 def test_a_dataset_of_ones_own_is_trained_to_the_end(
@@ -45,7 +45,7 @@ def test_a_dataset_of_ones_own_is_trained_to_the_end(
     assert (folder / "puvae_ours.png").stat().st_size > 0
     assert main(command(data, tmp_path)) == 0, "finished stages are read back"
     assert main(command(data, tmp_path, "--recipe", "paper")) == 0
-    assert main([*command(data, tmp_path)[:-6], "--epochs", "2", "--batch", "16", "--target", "A"]) == 2
+    assert main([*command(data, tmp_path)[:-6], "--epochs", "2", "--mini-batch", "16", "--classifiers", "A"]) == 2
     assert "other schedule" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from puvae_rt import evaluate, train_baselines
-from puvae_rt.cli.command import run_command
+from puvae_rt.cli.command import Outcome, run_command
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation import baselines
 from puvae_rt.training.checkpoint import save_tensors
@@ -27,9 +27,9 @@ def commands(folder: Path) -> list[tuple[Main, list[str]]]:
     shipped.save_classifier(folder / "adv_training_a.safetensors", shipped.toy_weights(), "A")
     toy = ["--dataset", "toy", "--data", str(data)]
     return [
-        (train_baselines.main, [*toy, "--baseline", "magnet", "--out", str(file)]),
+        (train_baselines.main, [*toy, "--baseline", "magnet", "--runs", str(file)]),
         (evaluate.main, ["--tables", "--results", str(file)]),
-        (baselines.main, ["--dataset", folder.name, "--models", str(folder.parent), "--baselines", str(file)]),
+        (baselines.main, ["--dataset", folder.name, "--runs", str(folder.parent), "--baselines", str(file)]),
     ]
 
 
@@ -42,8 +42,8 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def raising(error: OSError) -> Callable[[], None]:
-    def work() -> None:
+def raising(error: OSError) -> Callable[[], Outcome]:
+    def work() -> Outcome:
         raise error
 
     return work
@@ -51,10 +51,10 @@ def raising(error: OSError) -> Callable[[], None]:
 
 def test_a_full_disk_is_told_and_other_faults_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    assert run_command(raising(full), str, False) == 2
+    assert run_command(raising(full)) == 2
     assert EXPECTED in capsys.readouterr().err
     with pytest.raises(ConnectionResetError):
-        run_command(raising(ConnectionResetError(errno.ECONNRESET, "reset")), str, False)
+        run_command(raising(ConnectionResetError(errno.ECONNRESET, "reset")))
 
 
 def test_weights_that_cannot_be_written_are_named(tmp_path: Path) -> None:

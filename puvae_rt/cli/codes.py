@@ -1,0 +1,3 @@
+"""Exit codes of every command; a signal's is 128 + its number."""
+
+GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2

@@ -1,0 +1,82 @@
+"""A camera, a video file, a stream or a synthetic clip with handwritten digits, attacked and purified live.
+
+Each digit is found, cut out and brought into MNIST's form; attacked if asked, white-box on the classifier that is
+defended, towards a random wrong class; purified; and classified before and after. A file is read frame by frame;
+of a camera or a stream only the newest frame is taken, and `dropped` counts the others. Ctrl-C ends the demo in good
+order: the video is playable and the JSON is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from puvae_rt.attacks.constants import EPSILON
+from puvae_rt.cli import shared, signals
+from puvae_rt.cli.command import Outcome
+from puvae_rt.cli.options import READ, SEALED, WRITTEN, option
+from puvae_rt.video.urls import SYNTHETIC
+
+HINT = "stopped before the first frame"
+_arguments = shared.own("demos.arguments")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of `puvae demo video`."""
+
+    source: str = option(
+        SYNTHETIC,
+        help="video to play: a file (ground truth is taken from clip.json beside clip.mp4), a camera's index, a URL, "
+        f"or '{SYNTHETIC}'",
+    )
+    model: str = option("mnist", help=f"shipped model, whose digits '{SYNTHETIC}' shows as well")
+    bundle: Path | None = option(
+        None, help="folder that `puvae build` wrote", default_text="the shipped model", role=SEALED
+    )
+    classifier: str | None = option(
+        None, help="classifier to defend: shipped name or .onnx", default_text="the model's own", role=READ
+    )
+    attack: str = option(
+        _arguments.NO_ATTACK, help="attack on every digit", choices=(_arguments.NO_ATTACK, *_arguments.ATTACKS)
+    )
+    epsilon: float = option(EPSILON, help="L-infinity radius of the attack, of pixels in [0,1]")
+    seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'")
+    out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
+    headless: bool = option(False, help="show no window, even with a display")
+    max_frames: int | None = option(
+        None,
+        help="number of frames after which the demo stops",
+        parse=_arguments.positive,
+        metavar="N",
+        default_text=f"all; {_arguments.SYNTHETIC_FRAMES} of '{SYNTHETIC}'",
+    )
+    threads: int | None = option(None, help="threads of the engine", default_text="1")
+
+
+def also_read(options: Options) -> dict[str, Path]:
+    """The source, where it is a file, and its truth."""
+    from puvae_rt.video.sources import files_of
+
+    return files_of(options.source)
+
+
+def run(options: Options) -> Outcome:
+    """Play the source; accuracies, latencies and counts."""
+    video, stopping = shared.own("demos.video"), shared.own("demos.play.stopping")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    with stopping.Stop() as stop:
+        try:
+            document = video.run(options, stop, shared.note)
+        except stopping.Stopped:
+            raise signals.Stopped(stop.code - signals.SIGNALLED) from None
+    text = shared.own("demos.play.report").table(document)
+    if document["frames"]:
+        text += f"\n{'stopped, ' if stop.code else ''}written: {options.out}"
+    return Outcome(document, text, error=document["error"], code=stop.code)
+
+
+def at_end(code: int) -> None:
+    """Leave with `code`, even where a reader still hangs in OpenCV."""
+    shared.own("demos.play.stopping").leave_at_exit(code)

@@ -1,0 +1,82 @@
+"""Compare a bundle's engine with its FP32 reference: values, choices, accuracy clean and under the stored attacks."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from puvae_rt.cli import shared
+from puvae_rt.cli.command import Outcome
+from puvae_rt.cli.options import READ, SEALED, WRITTEN, option
+from puvae_rt.device import LAYERS
+from puvae_rt.files import write_json
+from puvae_rt.runtime.bundle import CPU
+from puvae_rt.runtime.manifest import Manifest
+
+GPU = "gpu"
+
+
+def device_name(text: str) -> str:
+    """`text` where it names a device."""
+    layer, _, number = text.partition(":")
+    if text in (CPU, GPU) or (layer in LAYERS and (number.isdecimal() or text == layer)):
+        return text
+    names = ", ".join((CPU, GPU, *LAYERS))
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected one of {names}, a layer with a number as in cuda:1")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of `puvae verify`."""
+
+    bundle: Path = option(help="folder that `puvae build` wrote", positional=True, metavar="bundle", role=SEALED)
+    samples: Path | None = option(
+        None, help=shared.SAMPLES_HELP, default_text=shared.SAMPLES_DEFAULT, role=READ, group="images"
+    )
+    data: Path | None = option(
+        None, help=shared.VERIFIED_DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ, group="images"
+    )
+    images: int | None = option(
+        None, help="number of test images of each set, the first ones", least=1, default_text="all"
+    )
+    device: str = option(
+        CPU,
+        help=f"what runs the engine: {CPU}, {GPU} (the first one), {', '.join(LAYERS)}, or a layer with its GPU's "
+        "number (cuda:1); a GPU adds kernels, graph replay and latency to the report, emulated tries their logic",
+        parse=device_name,
+        metavar="DEVICE",
+    )
+    report: Path | None = option(None, help="file to write the report to", instead="--json PATH", role=WRITTEN)
+
+
+def run(options: Options) -> Outcome:
+    """Make the comparison; the report."""
+    import numpy as np
+
+    verify, on_device = shared.own("export.verify"), shared.own("export.on_device")
+    quality_table = shared.own("export.summary").quality_table
+    manifest = Manifest.read(options.bundle)
+    manifest.verify_files(options.bundle)
+    samples = verify.find_samples(options.samples, options.data, manifest, shared.note)
+    samples = samples.head(options.images or len(samples))
+    report: dict[str, Any] = {"bundle": str(options.bundle)}
+    if options.device == CPU:
+        quality, section = verify.verify(options.bundle, manifest, samples), None
+    else:
+        with on_device.opened(options.bundle, manifest, options.device) as (device, engine):
+            built = shared.own("export.runners").Built(engine.run, device.evidence)
+            quality = verify.verify(options.bundle, manifest, samples, built)
+            images = np.divide(samples.sets["clean"], 255, dtype=np.float32)
+            section = on_device.report(options.bundle, manifest, device, engine, images)
+    report["quality"] = asdict(quality)
+    text = f"{options.bundle}\n{quality_table(quality)}"
+    passed = quality.passed
+    if section is not None:
+        report["device"] = section
+        text += "\n" + on_device.show(section)
+        passed = passed and on_device.passed(section)
+    if options.report:
+        write_json(options.report, report)
+    return Outcome(report, text, bool(passed))

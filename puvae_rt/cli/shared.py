@@ -1,0 +1,46 @@
+"""What several commands' options say alike."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+DATASETS = ("mnist", "fashion_mnist", "cifar10", "traffic_signs")  # a test holds that they are puvae_rt.data's
+DATASET_HELP = f"name of the data set: {', '.join(DATASETS)}, or any other name with --data"
+DATA_HELP = "images of the data set: .npz, folder of .npz files, or folder tree train|test/CLASS/* of images"
+DATA_DEFAULT = "the folder in PUVAE_DATA, else the download"
+RUNS_HELP = "folder of trained weights, with one folder per data set below it"
+RESULTS_HELP = "folder of measured results"
+BF16_HELP = "multiply in bfloat16: for processors with AVX-512 BF16 or AMX"
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
+SAMPLES_HELP = "test images and their labels, .npz"
+CONTINUE = "run the same command again to go on from the last checkpoint"
+
+
+def note(line: str) -> None:
+    """Tell of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def note_slow_bf16() -> None:
+    """Say when this processor multiplies bfloat16 in software only."""
+    from puvae_rt.runtime.machine import cpu_flags
+
+    flags = cpu_flags()
+    if flags and not BF16_FLAGS.intersection(flags):
+        names = "/".join(sorted(BF16_FLAGS))
+        note(f"note: --bf16 on a processor without {names} takes over ten times as long as FP32; leave it out")
+
+
+SAMPLES_DEFAULT = "those that ship with the model"
+VERIFIED_DATA_HELP = (
+    "data set whose test images verify a model that ships none; given for another model, it is taken in place of "
+    "those that ship"
+)
+
+
+def own(name: str) -> ModuleType:
+    """A module of this package's `export`, `calib` or `demos`, whatever else has that name here."""
+    from puvae_rt.toolchain import import_own
+
+    return import_own(name)

@@ -1,0 +1,50 @@
+"""What a flag means that several commands have: the same in each of them. `docs/commands.md` shows it as a table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_ONE_OR_MORE = ("tuple[int, ...]",)
+_PATH = ("Path",)
+
+
+class Meaning(NamedTuple):
+    """What a flag names, and the types that its value has.
+
+    Attributes:
+        what: in words.
+        types: of the fields, without None.
+    """
+
+    what: str
+    types: tuple[str, ...]
+
+
+FLAGS = {
+    "--attack": Meaning("attacks by name", ("str", "tuple[str, ...]")),
+    "--baselines": Meaning("folder of kept baselines", _PATH),
+    "--batch": Meaning("numbers of images of one call of an engine", _ONE_OR_MORE),
+    "--bf16": Meaning("multiply in bfloat16", ("bool",)),
+    "--bundle": Meaning("folders that `puvae build` wrote", ("Path", "str", "tuple[Path, ...]")),
+    "--classifier": Meaning("a classifier: a shipped one's name, or a file", ("str", "tuple[Path, ...]")),
+    "--classifiers": Meaning("architectures of the defended classifiers, by letter", ("tuple[str, ...]",)),
+    "--data": Meaning("where the images of a data set are", _PATH),
+    "--dataset": Meaning("name of a data set", ("str",)),
+    "--device": Meaning("what runs an engine", ("str",)),
+    "--epochs": Meaning("epochs of what is trained", ("int",)),
+    "--epsilon": Meaning("L-infinity radius of attacks, of pixels in [0,1]", ("float", "tuple[float, ...]")),
+    "--images": Meaning("number of test images", ("int",)),
+    "--mini-batch": Meaning("images of a training step", ("int",)),
+    "--model": Meaning("a model: a shipped one's name; where it is compiled, a file as well", ("str",)),
+    "--out": Meaning("what is written: the file or folder", _PATH),
+    "--ranks": Meaning("ranks of PuVAE's large layers: FC1, FC2, trunk", ("tuple[int, int, int]",)),
+    "--results": Meaning("folder of measured results", _PATH),
+    "--runs": Meaning("folder of trained weights, with one folder per data set below it", _PATH),
+    "--samples": Meaning("file of test images and their labels, .npz", _PATH),
+    "--seed": Meaning("seed of what is random", ("int",)),
+    "--target": Meaning("what an engine is compiled for", ("str",)),
+    "--threads": Meaning("threads of an engine", ("int",)),
+    "--train-images": Meaning("number of training images", ("int",)),
+    "--validation-images": Meaning("number of validation images", ("int",)),
+    "--weights": Meaning("file of trained weights, .safetensors", _PATH),
+}
