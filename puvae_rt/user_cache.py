@@ -24,21 +24,31 @@ IN_USE_SECONDS = 600.0  # an entry used since then may be open in another proces
 def cache_folder(name: str) -> Path | None:
     """The folder `name` of $PUVAE_CACHE, or of this user's cache on this system.
 
-    None, after one warning, where there is no such place: no HOME, and no entry of this user in passwd.
+    None, after one warning, where there is no such place: no HOME, and no entry of this user in passwd; or a name that
+    is no UTF-8, which ONNX Runtime does not take.
     """
     given = os.environ.get(VARIABLE)
+    problem = "no home folder"
     with suppress(RuntimeError):
         home = Path(given or platformdirs.user_cache_dir("puvae_rt")).expanduser()
-        if given or home.is_absolute():  # some versions of platformdirs answer "~/.cache"
+        if _is_utf8(home) and (given or home.is_absolute()):  # some versions of platformdirs answer "~/.cache"
             return home / name
-    _warn_homeless(given)
+        problem = problem if _is_utf8(home) else f"the name {str(home)!a} is no UTF-8"
+    _warn_once(f"{problem}, and {VARIABLE} is {ascii(given) if given else 'not set'}")
     return None
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @functools.cache
-def _warn_homeless(given: str | None) -> None:
-    found = f"{VARIABLE} is {given}" if given else f"{VARIABLE} is not set"
-    logger.warning("no home folder, and %s: nothing is cached; set %s to a writable folder", found, VARIABLE)
+def _warn_once(problem: str) -> None:
+    logger.warning("%s: nothing is cached; set %s to a writable folder", problem, VARIABLE)
 
 
 def warn_unwritable(kind: str, folder: Path, error: object) -> None:

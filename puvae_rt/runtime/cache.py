@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
                 publish(new, folder)
         evict(root, MAX_BYTES)
     except OSError as error:
+        if not _is_about(error, root):  # of what the build reads
+            raise
         warn_unwritable("engine", root, error)
         return None
     try:
@@ -115,6 +118,12 @@ def mismatch(folder: Path, identity: Identity) -> str | None:
         if (changed := difference(folder / name, expected, within=folder)) is not None:
             return f"{name} {changed}"
     return None
+
+
+def _is_about(error: OSError, root: Path) -> bool:
+    """Whether it names a file of the cache, or none: as a full disk does."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+    return not names or any(Path(name).is_relative_to(root) for name in names)
 
 
 def _build(folder: Path, identity: Identity, build: Callable[[Path], Any]) -> None:

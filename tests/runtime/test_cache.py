@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import multiprocessing
@@ -251,13 +252,22 @@ def test_without_a_home_one_warning_names_the_variable(
     monkeypatch.chdir(tmp_path)
     if platformdirs_answers:
         monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_: platformdirs_answers)
-    user_cache._warn_homeless.cache_clear()
+    user_cache._warn_once.cache_clear()
     before = sorted(tmp_path.iterdir())
     for _ in range(2):
         assert answer(bundle).shape == BATCH.shape
     (said,) = messages(caplog)
     assert "PUVAE_CACHE" in said and "nothing is cached" in said
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_name_that_is_no_utf8_is_said_and_done_without(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PUVAE_CACHE", os.fsdecode(bytes(tmp_path / "cache") + b"\xff"))
+    user_cache._warn_once.cache_clear()
+    assert answer(bundle).shape == BATCH.shape
+    assert [m for m in messages(caplog) if "no UTF-8" in m and "set PUVAE_CACHE" in m]
 
 
 def test_threads_and_sources_have_their_own_slots(tmp_path: Path, bundle: Path, cache: Path) -> None:
@@ -287,6 +297,17 @@ def test_a_cache_that_fills_up_is_said_and_done_without(
     assert answer(bundle).shape == BATCH.shape
     assert [m for m in messages(caplog) if "No space left" in m]
     assert not list(cache.iterdir())
+
+
+def test_what_a_build_cannot_read_is_not_blamed_on_the_cache(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        obtain("slot", {}, lambda new: (tmp_path / "samples.npz").read_bytes())
+    assert not list(cache.iterdir())
+
+    def disk_is_full(new: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "from"), None, str(new / "to"))
+
+    assert obtain("slot", {}, disk_is_full) is None
 
 
 def test_the_loser_of_a_race_takes_the_winners_slot(tmp_path: Path, cache: Path) -> None:
