@@ -73,7 +73,7 @@ class Purifier:
                 things, too. A number that the machine has to spare lowers the median (2 threads: to about half, while
                 nothing else runs) and, when something else runs, raises the tail. "auto" measures once for each model
                 and machine, about a second at the first load. With None and "auto" a batch of more than 8 images uses
-                the processors (up to 16) that affinity and the container's quota leave; a number holds for batches, too.
+                the processors that affinity and the container's quota leave, up to 16; a number holds for batches too.
             classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
                 name ("classifier_b") or an .onnx file with input `image` [N,C,H,W] float32 in [0,1] and output
                 `logits` [N,K]; its weights may lie in other files of the same folder.
