@@ -39,7 +39,8 @@ class Engine(Protocol):
     def run(self, images: Floats, noise: Floats | None = None) -> Purified:
         """float32 [N,C,H,W] in [0,1], and float32 [N,K,32] standard normal when it samples."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Frees what it holds, once the calls under way are through; a second time is allowed."""
 
 
 @runtime_checkable

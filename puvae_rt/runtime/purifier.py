@@ -203,10 +203,12 @@ class Stopwatch:
         self._laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
+        """Ends the stage that began with the last lap."""
         now = time.perf_counter()
         self._laps[stage], self._last = (now - self._last) * 1e3, now
 
     def timings_ms(self) -> dict[str, float]:
+        """Each stage in order, and `total`, their sum."""
         return {**self._laps, "total": (self._last - self._start) * 1e3}
 
 
