@@ -30,6 +30,7 @@ IDENTITY_FILE = "identity.json"
 MAX_BYTES = 2 << 30  # of all slots together
 _MAX_IDENTITY_BYTES = 1 << 20
 _NONE_YET = "none yet"
+_UNUSABLE = (BundleError, DeviceError, OSError)  # OSError: another process has just removed the slot
 
 Identity = Mapping[str, str | int]
 T = TypeVar("T")
@@ -60,7 +61,8 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
         slot: how the folder's name begins.
         identity: everything the files depend on.
         build: writes the files into the empty folder it is given.
-        opened: opens them; a BundleError or DeviceError of a slot that was found makes it be built once more.
+        opened: opens them; a BundleError, DeviceError or OSError of a slot that was found makes it be built once
+            more.
     Returns:
         What `opened` returned, or None when the cache cannot be used, which is logged: the caller goes on without it.
     """
@@ -75,7 +77,7 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
             mark_used(folder)
             remove_leftovers(root)
             return value
-        except (BundleError, DeviceError) as error:
+        except _UNUSABLE as error:
             reason, damaged = f"what it holds cannot be used ({error})", True
     logger.log(logging.INFO if reason == _NONE_YET else logging.WARNING, "building %s: %s", folder, reason)
     try:
@@ -91,7 +93,7 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
         return None
     try:
         return opened(folder)
-    except (BundleError, DeviceError) as error:
+    except _UNUSABLE as error:
         logger.warning("engine cache %s: what was just built in it cannot be used (%s): going on without", root, error)
         return None
 

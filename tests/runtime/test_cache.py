@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,20 @@ def test_what_is_built_and_cannot_be_used_is_built_once_and_done_without(
         assert open_cached("slot", {}, builds.append, opened) is None
         assert len(builds) == wanted
     assert [m for m in messages(caplog) if "what was just built in it cannot be used" in m]
+
+
+def test_a_slot_that_another_process_removes_is_built_again(cache: Path) -> None:
+    calls: list[Path] = []
+
+    def removed_at_the_second(folder: Path) -> str:
+        calls.append(folder)
+        if len(calls) == 2:
+            shutil.rmtree(folder)
+        return (folder / "engine").read_text()
+
+    for _ in range(2):
+        assert open_cached("slot", {}, lambda new: (new / "engine").write_text("1"), removed_at_the_second) == "1"
+    assert len(calls) == 3
 
 
 def test_two_environments_keep_their_slots(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
