@@ -16,6 +16,8 @@ KERNEL_DISTANCE_RELATIVE = 1e-5
 TOY_GRAPH = 1e-6
 # Its scores, relative: sums over 3,072 float32 squares in another order.
 TOY_GRAPH_SUM = 1e-5
+# The toy classifier's sum of 784 products, in another order.
+TOY_LOGITS = 1e-3
 # One of 256 gray levels, and its rounding.
 ONE_LEVEL = 1.01 / 255
 # Success of two implementations of one attack: two of the hundred images (the promise: 2 points).

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from puvae_rt.device import Device, open_device
 from puvae_rt.doctor.checks import diagnose
 from puvae_rt.doctor.report import Report
+from puvae_rt.errors import PuvaeError
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    """A GPU, whatever TensorRT serves it or not."""
+    try:
+        opened = open_device()
+    except PuvaeError as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

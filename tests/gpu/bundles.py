@@ -70,7 +70,7 @@ def save_gpu_bundle(
     plan = (folder / ENGINE_ONNX_FILE).read_bytes() if serialized else b"a serialized engine"
     (folder / ENGINE_PLAN_FILE).write_bytes(plan)
     if classifier:
-        toy.save_classifier(folder / CLASSIFIER_FILE, contract)
+        toy.save_classifier(folder / CLASSIFIER_FILE, contract, answer=None)
     Manifest(
         model="toy",
         classes=tuple("abcde"),

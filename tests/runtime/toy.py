@@ -58,14 +58,26 @@ def save_purifier(path: Path, contract: ImageContract = GRAY, sampling: bool = F
     onnx.save(graph.to_model(), path)
 
 
-def save_classifier(path: Path, contract: ImageContract = GRAY, answer: int = 3) -> None:
-    """Logits that are largest at `answer` whatever the image."""
-    bias = np.zeros(CLASSES, np.float32)
-    bias[answer] = 1e3
+def logits(images: np.ndarray, contract: ImageContract = GRAY) -> np.ndarray:
+    """What the toy classifier that has no fixed answer computes, in NumPy: [N,K], another class for other images."""
+    weight = classifier_weight(contract)
+    return images.reshape(len(images), -1) @ weight - weight.sum(axis=0) / 2
+
+
+def classifier_weight(contract: ImageContract) -> np.ndarray:
+    """[D,K]."""
+    return np.random.default_rng(11).standard_normal((contract.pixels, CLASSES), np.float32)
+
+
+def save_classifier(path: Path, contract: ImageContract = GRAY, answer: int | None = 3) -> None:
+    """`logits` of the image, and with an `answer` so much more for that class that it is the one whatever the image."""
+    weight = classifier_weight(contract)
+    bias = -weight.sum(axis=0) / 2
+    if answer is not None:
+        bias[answer] += 1e4
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))], [Tensor(LOGITS, np.float32, (BATCH, CLASSES))])
     flat = graph.op("Flatten", [IMAGE], "flat")
-    weight = graph.constant("weight", np.ones((contract.pixels, CLASSES)))
-    graph.op("Gemm", [flat, weight, graph.constant("bias", bias)], LOGITS)
+    graph.op("Gemm", [flat, graph.constant("weight", weight), graph.constant("bias", bias)], LOGITS)
     onnx.save(graph.to_model(), path)
 
 
