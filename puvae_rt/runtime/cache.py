@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from puvae_rt.errors import BundleError, DeviceError, FileError
 from puvae_rt.files import difference, publish, read_bytes, remove_leftovers, scratch_folder, sha256_of, write_json
-from puvae_rt.schema import PlainFileName, Sha256, Text, decode
+from puvae_rt.schema import PlainFileName, Sha256, Text, decode, printable
 from puvae_rt.user_cache import VARIABLE, cache_folder, evict, mark_used, warn_unwritable
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def mismatch(folder: Path, identity: Identity) -> str | None:
         return f"{IDENTITY_FILE} is damaged ({error})"
     for key in sorted({*slot.identity, *identity}):
         if slot.identity.get(key) != identity.get(key):
-            return f"{key} was {slot.identity.get(key)}, is {identity.get(key)}"
+            return printable(f"{key} was {slot.identity.get(key)}, is {identity.get(key)}")
     try:
         foreign = {path.name for path in folder.iterdir()} - {*slot.files, IDENTITY_FILE}
     except OSError as error:
