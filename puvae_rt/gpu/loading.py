@@ -14,7 +14,7 @@ from typing import Any
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
 from puvae_rt.device import Device, open_device
 from puvae_rt.device.emulated import EmulatedDevice
-from puvae_rt.errors import BundleError, ContractError
+from puvae_rt.errors import BundleError, ContractError, DeviceError
 from puvae_rt.files import sha256_of
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.compiled import CompiledEngine
@@ -82,7 +82,11 @@ def _compiled(
     library.check_served(source.target, device.properties)
     version = library.load(source.target).__version__
     library.check_identity(manifest, device.properties, version, source.engine.parent)
-    engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
+    try:
+        engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
+    except DeviceError:
+        cache.forget(source.engine.parent)  # where it was built on demand
+        raise
     if source.classifier is None:
         return engine, None
     return engine, _classifier(source, source.classifier, manifest, device, version)

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,6 +97,16 @@ def open_cached(slot: str, identity: Identity, build: Callable[[Path], Any], ope
     except _UNUSABLE as error:
         logger.warning("engine cache %s: what was just built in it cannot be used (%s): going on without", root, error)
         return None
+
+
+def forget(folder: Path) -> None:
+    """Remove a slot whose engine was refused, so that the next start builds it anew; any other folder is left alone."""
+    root = cache_root()
+    if root is None or folder.parent != root:
+        return
+    logger.warning("%s is refused: the next start builds it anew", folder)
+    with suppress(OSError), scratch_folder(root) as scratch:
+        folder.rename(scratch / folder.name)
 
 
 def mismatch(folder: Path, identity: Identity) -> str | None:

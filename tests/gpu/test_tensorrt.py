@@ -135,6 +135,14 @@ def test_a_refused_engine_brings_tensorrts_own_words(gpu, library, tmp_path: Pat
     assert caught.value.call == "deserialize_cuda_engine"
 
 
+def test_a_refused_engine_of_the_cache_is_built_anew_at_the_next_start(gpu, library, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
+    for folder, stays in ((tmp_path / "cache" / "engines" / "slot", False), (tmp_path / "bundle", True)):
+        with pytest.raises(DeviceError, match="magicTagRead"):
+            open_on(gpu, save_gpu_bundle(folder, classifier=False))
+        assert folder.exists() == stays
+
+
 def test_a_refused_run_brings_tensorrts_own_words(gpu, library, tmp_path: Path) -> None:
     engine = open_on(gpu, save_gpu_bundle(tmp_path / "bundle", classifier=False, serialized=True))
     library.refuse_enqueue = True
