@@ -38,10 +38,12 @@ class Canvas:
         self.text(text, (at[0] + 7, at[1] - 1), 0.6, color, bold=True)
 
     def fill(self, place: Place, color: Color) -> None:
+        """Paints the whole of `place`."""
         x, y, width, height = place
         cv2.rectangle(self.pixels, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
 
     def box(self, place: Place, color: Color) -> None:
+        """Draws the outline of `place`."""
         x, y, width, height = place
         cv2.rectangle(self.pixels, (x, y), (x + width, y + height), color, 2, cv2.LINE_AA)
 

@@ -57,6 +57,7 @@ class Report:
             self._defense.append(sum(timings_ms[stage] for stage in DEFENSE_STAGES))
 
     def fps(self) -> float:
+        """Frames per second since the report began."""
         return self.frames / max(time.perf_counter() - self._started, 1e-9)
 
     def accuracy(self) -> dict[str, float | None]:

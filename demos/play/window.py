@@ -50,6 +50,7 @@ class Window:
         return self.open
 
     def close(self) -> None:
+        """Takes the window off the screen."""
         self._root.destroy()
 
     def _leave(self) -> None:

@@ -27,13 +27,17 @@ _TEXT_CODEC = "ansi"  # FFmpeg paints text files as a terminal would
 class Capture(Protocol):
     """The part of cv2.VideoCapture that is used."""
 
-    def isOpened(self) -> bool: ...  # noqa: N802
+    def isOpened(self) -> bool:  # noqa: N802
+        """Whether there is something to read from."""
 
-    def read(self) -> tuple[bool, Any]: ...
+    def read(self) -> tuple[bool, Any]:
+        """Whether there was a next frame, and the frame: uint8 [H,W,3] BGR."""
 
-    def get(self, key: int) -> float: ...
+    def get(self, key: int) -> float:
+        """A property, cv2.CAP_PROP_...; 0 or nonsense where it is not known."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Closes it; nothing can be read from then on."""
 
 
 def opencv_path(path: Path) -> str:

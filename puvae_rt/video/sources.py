@@ -24,7 +24,8 @@ class VideoSource(Protocol):
     """An open source of BGR frames."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """For messages and reports; an address without its secrets."""
 
     @property
     def fps(self) -> float:
@@ -37,7 +38,8 @@ class VideoSource(Protocol):
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the source ends. VideoError where it breaks off: frames seen before it are good."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Lets go of the camera, connection or file."""
 
 
 def open_source(what: str | Path, synthetic: Callable[[], VideoSource]) -> VideoSource:

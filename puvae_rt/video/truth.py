@@ -45,6 +45,7 @@ class _Stored(msgspec.Struct):
 
 
 def truth_path(video: Path) -> Path:
+    """Where the ground truth of a clip lies: clip.json beside clip.mp4."""
     return video.with_suffix(".json")
 
 
