@@ -1,16 +1,20 @@
 """Scratch folders: where files grow before they take their names, and what removes them after a kill.
 
-A scratch folder is called `.puvae-XXXXXXXX.tmp` and lies beside what it is for. The process that writes holds a lock on
-it, and the lock ends with the process, however it ends: so a scratch folder without a lock is what a killed process
-left, and the next call there removes it. Where folders cannot be locked (some network drives) its name ends in
-`.unlocked`, and it is left over after a day without a change.
+A scratch folder is called `.puvae-KERNEL-XXXXXXXX.tmp` and lies beside what it is for. The process that writes holds a
+lock on it, and the lock ends with the process, however it ends: so a scratch folder without a lock is what a killed
+process left, and the next call there removes it. Locks hold among the processes of one running kernel, containers
+included, which is why its name is in there: another machine's folder on a shared drive is left over after a day without
+a change, and so is one that could not be locked, whose name ends in `.unlocked`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import functools
+import hashlib
 import os
+import platform
 import shutil
 import stat
 import sys
@@ -27,7 +31,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-UNLOCKED_SECONDS = 86_400.0
+UNLOCKED_SECONDS = 86_400.0  # after so long without a change, what nobody here can have locked is left over
 _PREFIX, _LOCKED, _UNLOCKED = ".puvae-", ".tmp", ".unlocked"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -69,11 +73,11 @@ def remove_leftovers(folder: Path | str) -> None:
             status = path.lstat()
             if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
                 continue
-            if path.suffix == _LOCKED:
+            if path.suffix == _LOCKED and path.name.startswith(_PREFIX + _kernel()):
                 lock = _lock(path)  # an OSError where a living process has it
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
-            elif path.suffix == _UNLOCKED and time.time() - _last_change(path) > UNLOCKED_SECONDS:
+            elif path.suffix in (_LOCKED, _UNLOCKED) and time.time() - _last_change(path) > UNLOCKED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -139,7 +143,7 @@ def _impossible(path: Path | str) -> bool:
 def _new_scratch(parent: Path) -> tuple[Path, int | None]:
     """A new folder and the descriptor that locks it; None where there are no locks."""
     while True:
-        scratch = Path(tempfile.mkdtemp(_LOCKED, _PREFIX, parent))
+        scratch = Path(tempfile.mkdtemp(_LOCKED, f"{_PREFIX}{_kernel()}-", parent))
         with suppress(FileNotFoundError):  # another process took it for left over before it was locked: try again
             try:
                 lock = _lock(scratch)
@@ -152,6 +156,16 @@ def _new_scratch(parent: Path) -> tuple[Path, int | None]:
             if os.path.samestat(os.fstat(lock), scratch.stat()):
                 return scratch, lock
             os.close(lock)
+
+
+@functools.cache
+def _kernel() -> str:
+    """A short name of this running kernel: another one after a restart, the same in all its containers."""
+    try:
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+    except (OSError, ValueError):  # not Linux
+        identity = platform.node()
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
 def _lock(folder: Path) -> int:

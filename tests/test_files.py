@@ -312,6 +312,17 @@ def test_without_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not hidden(tmp_path)
 
 
+def test_what_another_machine_may_be_using_on_a_shared_drive_is_left_for_a_day(tmp_path: Path) -> None:
+    (theirs := tmp_path / ".puvae-00000000-abcdefgh.tmp").mkdir()
+    (theirs / "file").write_text("")
+    files.write_text(tmp_path / "a", "")
+    assert theirs.exists()
+    for path in (theirs / "file", theirs):
+        os.utime(path, (time.time() - 2 * scratch.UNLOCKED_SECONDS,) * 2)
+    files.write_text(tmp_path / "a", "")
+    assert not theirs.exists()
+
+
 def test_a_link_in_the_place_of_a_leftover_is_not_followed(tmp_path: Path) -> None:
     (precious := tmp_path / "precious").mkdir()
     (precious / "file").write_text("")
