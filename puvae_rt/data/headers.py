@@ -73,9 +73,18 @@ def read_header(data: bytes) -> Header:
 
 
 def _png(data: bytes) -> tuple[int, int]:
+    """Of the picture, or of its largest frame; a decoder allocates what a chunk announces, so each has to be there."""
     if data[12:16] != b"IHDR":
         raise ValueError("a PNG file without a header")
-    return struct.unpack_from(">II", data, 16)
+    place, name, sizes = 8, b"", list[tuple[int, int]]()
+    while name != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, place)
+        if length > len(data) - place - 12:
+            raise ValueError("a PNG file that is cut short or damaged")
+        if name in (b"IHDR", b"fcTL"):
+            sizes.append(struct.unpack_from(">II", data, place + (8 if name == b"IHDR" else 12)))
+        place += 12 + length
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
