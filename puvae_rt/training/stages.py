@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from puvae_rt._moved import renamed
 from puvae_rt.contract import Score
 from puvae_rt.data import KNOWN, Dataset, Split, load_dataset
 from puvae_rt.errors import ContractError
@@ -228,3 +229,6 @@ def start_from(file: Path, dataset: Dataset) -> Start:
     model, meta = load_puvae(file)
     require_made_for(file, meta, dataset, "give --init another model")
     return Start(model.ranks, model.normalized, file)
+
+
+__getattr__ = renamed(__name__, {name: f"puvae_rt.training.plan:{name}" for name in ("described", "require_same")})

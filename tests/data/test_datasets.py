@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from puvae_rt import data
 from puvae_rt.data import DATA_VARIABLE, KNOWN, load_dataset
 from puvae_rt.data.download import GTSRB_CLASSES
 from puvae_rt.errors import DataError
@@ -148,3 +149,9 @@ def test_the_named_datasets_know_their_classes() -> None:
     }
     signs = KNOWN["traffic_signs"].classes
     assert len(set(signs)) == GTSRB_CLASSES and (signs[14], signs[25]) == ("stop", "construction")
+
+
+@pytest.mark.parametrize("name", ["COLOUR_SIDE", "GRAY_SIDE", "MAX_BYTES", "SPLIT_SEED", "DIGITS", "IMAGE_SUFFIXES"])
+def test_names_that_moved_within_the_package_are_still_found(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=name):
+        assert getattr(data, name)
