@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from puvae_rt.schema import Texts, decode
 WARM_UP_SECONDS = 0.5  # for each engine and batch size, before anything is timed
 SLICES = 10  # in which the time of an engine and batch size is taken
 LEAST_RUNS = 5  # of a slow engine, whatever time they take
+_STDERR = 2
 _REST_SECONDS = 0.05  # between two engines: the threads of ONNX Runtime go on spinning for a moment
 
 Progress = Callable[[float], None]  # share done, 0 to 1
@@ -129,16 +131,23 @@ class _Engine:
         self.subject = subject
         start = time.perf_counter()
         # A session of its own: Ctrl-C reaches the parent alone, which ends it in good order.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "puvae_rt.bench.worker", subject.name, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        # A pipe of its own for the answers: what libraries print goes where ours goes that is not a result.
+        answers, answering = os.pipe()
+        self._answers = os.fdopen(answers, encoding="utf-8")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "puvae_rt.bench.worker", subject.name, str(threads), str(answering)],
+                stdin=subprocess.PIPE,
+                stdout=_STDERR,
+                text=True,
+                start_new_session=True,
+                pass_fds=(answering,),
+            )
+        finally:
+            os.close(answering)
         try:
             self._answer()
-        except BenchmarkError:
+        except BaseException:
             self._end()
             raise
         self.first_result_s = time.perf_counter() - start
@@ -164,11 +173,11 @@ class _Engine:
     def _end(self) -> None:
         self._process.terminate()
         self._process.communicate()
+        self._answers.close()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        line = self._answers.readline()
+        if not line.endswith("\n"):
             code = self._process.wait()
             raise BenchmarkError(
                 f"{self.subject.name}: its process ended with code {code}, expected latencies; "

@@ -1,15 +1,17 @@
 """One engine in a process of its own, so that its memory is its own: times runs when told to.
 
 A line of JSON {"batch": 8, "seconds": 0.5, "warm_up": false} on standard input is answered by a line {"ms": [...],
-"rss_mb": 80.1} or {"error": "..."} on standard output; the end of the input ends the process.
+"rss_mb": 80.1} or {"error": "..."} on a pipe of its own, whose descriptor is the last argument: what libraries print
+disturbs nothing. The end of the input ends the process.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -21,20 +23,23 @@ WARM_UP_RUNS = 3
 
 
 def main() -> None:
-    try:
-        serve(sys.argv[1], int(sys.argv[2]))
-    except PuvaeError as error:
-        reply({"error": str(error)})
+    """Serves with the arguments of this process: an engine, its threads, the descriptor to answer on."""
+    with os.fdopen(int(sys.argv[3]), "w", encoding="utf-8") as answers:
+        try:
+            serve(sys.argv[1], int(sys.argv[2]), answers)
+        except PuvaeError as error:
+            reply(answers, {"error": str(error)})
 
 
-def serve(source: str, threads: int) -> None:
+def serve(source: str, threads: int, answers: TextIO) -> None:
+    """Answers every order on standard input; the first answer comes unasked, when the first image is purified."""
     with Purifier.load(source, threads=threads, classifier=False) as purifier:
         purifier.purify(images(purifier, 1))
-        reply({"rss_mb": rss_mb()})  # the first result is out
+        reply(answers, {"rss_mb": rss_mb()})
         for line in sys.stdin:
             order = json.loads(line)
             times = run(purifier, order["batch"], order["seconds"], WARM_UP_RUNS if order["warm_up"] else 1)
-            reply({"ms": times, "rss_mb": rss_mb()})
+            reply(answers, {"ms": times, "rss_mb": rss_mb()})
 
 
 def run(purifier: Purifier, batch: int, seconds: float, least: int) -> list[float]:
@@ -54,8 +59,9 @@ def images(purifier: Purifier, batch: int) -> np.ndarray[Any, np.dtype[np.float3
     return np.random.default_rng(0).random((batch, *purifier.contract.shape), np.float32)
 
 
-def reply(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+def reply(answers: TextIO, answer: dict[str, Any]) -> None:
+    """Sends one line."""
+    print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

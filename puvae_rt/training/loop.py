@@ -17,6 +17,7 @@ from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.layout import channels_last
 from puvae_rt.schema import Count, check_seal, decode, printable, seal
 from puvae_rt.training.checkpoint import REMEDY, load_tensors, restore_training_state, save_tensors, training_state
+from puvae_rt.training.interrupts import signals_held
 from puvae_rt.training.recipes import Schedule
 
 CHECKPOINT_SECONDS = 120.0
@@ -90,7 +91,8 @@ def fit(
     """Trains `task.module` in place and returns its curve.
 
     Resumes from `checkpoint` when the file exists: killed at any step, the run reaches the same weights bit
-    for bit. The caller's random state is left as it was.
+    for bit. SIGINT, SIGTERM and SIGHUP take effect once the step is done and in the checkpoint. The caller's random
+    state is left as it was.
 
     Raises:
         CheckpointError: the file belongs to a run with another `identity` or schedule.
@@ -98,13 +100,13 @@ def fit(
     """
     if len(split) < schedule.batch:
         raise DataError(
-            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images (--batch)"
+            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images, or give a smaller --mini-batch"
         )
     identity = run_identity(identity, schedule)
     channels_last(task.module)
     groups = _groups(task.module, adam.factors)
     optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate, betas=adam.betas, fused=True)
-    with torch.random.fork_rng(devices=[]):
+    with signals_held() as held, torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
         step, curve = _resume(task, optimizer, checkpoint, identity)
         total = schedule.epochs * (len(split) // schedule.batch)
@@ -118,7 +120,7 @@ def fit(
                 curve.append({"step": step} | metrics)
             if progress:
                 progress(step, total, metrics)
-            stopping = stop_after is not None and step >= stop_after
+            stopping = held.number is not None or (stop_after is not None and step >= stop_after)
             if checkpoint and (step == total or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS):
                 _save(task, optimizer, checkpoint, identity, step, curve)
                 saved = time.monotonic()
