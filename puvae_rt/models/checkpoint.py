@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from puvae_rt.errors import BuildError, PuvaeError
 from puvae_rt.files import open_regular
 from puvae_rt.models.header import Header, read_header
-from puvae_rt.schema import printable
+from puvae_rt.refusal import printable
 from puvae_rt.weights_file import atomic_weights
 
 Array = npt.NDArray[np.float32]

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BundleError, ContractError, PuvaeError
 from puvae_rt.models.spec import ARCHITECTURES, SIDES, Ranks
-from puvae_rt.schema import Classes, Name, check_version, decode, integer, one_of, parse, shown
+from puvae_rt.refusal import shown
+from puvae_rt.schema import Classes, Name, check_version, decode, integer, one_of, parse
 
 META_KEY = "puvae"
 FORMAT = 1

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from puvae_rt.errors import BundleError, DeviceError, FileError
 from puvae_rt.files import difference, publish, read_bytes, remove_leftovers, scratch_folder, sha256_of, write_json
-from puvae_rt.schema import PlainFileName, Sha256, Text, decode, printable
+from puvae_rt.refusal import printable
+from puvae_rt.schema import PlainFileName, Sha256, Text, decode
 from puvae_rt.user_cache import VARIABLE, cache_folder, evict, mark_used, warn_unwritable
 
 logger = logging.getLogger(__name__)

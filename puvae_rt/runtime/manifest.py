@@ -37,6 +37,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_COST = 1 << 50  # of a layer: multiply-adds or bytes
 _REMEDY = "rebuild the bundle"
+_READ_REMEDY = "rebuild the bundle, or give one that `puvae build` wrote"
 
 Side = Annotated[int, integer(-1)]
 Cost = Annotated[int, integer(0, MAX_COST)]
@@ -123,7 +124,7 @@ class Manifest:
     def read(bundle_dir: Path | str) -> Manifest:
         """The manifest of a bundle; BundleError when absent, damaged, or of another schema."""
         path = Path(bundle_dir) / MANIFEST_FILE
-        return parse_manifest(read_json(path, MAX_MANIFEST_BYTES, _REMEDY, within=bundle_dir), str(path))
+        return parse_manifest(read_json(path, MAX_MANIFEST_BYTES, _READ_REMEDY, within=bundle_dir), str(path))
 
     def write(self, bundle_dir: Path | str) -> None:
         """Writes it, sealed: with a sha256 of all that it says."""

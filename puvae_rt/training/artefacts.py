@@ -31,7 +31,7 @@ from puvae_rt.models.header import (
 )
 from puvae_rt.models.magnet import reformer
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.schema import printable
+from puvae_rt.refusal import printable
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
 __all__ = [

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from puvae_rt.data import Split
 from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.layout import channels_last
-from puvae_rt.schema import Count, check_seal, decode, printable, seal
+from puvae_rt.refusal import printable
+from puvae_rt.schema import Count, check_seal, decode, seal
 from puvae_rt.training.checkpoint import REMEDY, load_tensors, restore_training_state, save_tensors, training_state
 from puvae_rt.training.interrupts import signals_held
 from puvae_rt.training.recipes import Schedule

@@ -30,7 +30,8 @@ from puvae_rt.files import atomic_file, write_json, write_text
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.pictures import panels, save_figure
-from puvae_rt.schema import Share, Text, decode, printable, read_json
+from puvae_rt.refusal import printable
+from puvae_rt.schema import Share, Text, decode, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
 from puvae_rt.training.plan import require_made_for, require_positive

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import numpy_helper
 from export import verify as command
 from export.build import Settings, build
 from puvae_rt.files import sha256_of
+from puvae_rt.runtime.manifest import Manifest
 from tests.export.shipped import NAME, dataset
 
 pytestmark = pytest.mark.usefixtures("toy_assets")
@@ -30,9 +32,9 @@ def spoil(bundle: Path) -> None:
         if tensor.name == "decoder.2.deconv.blocks.bias":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.5), tensor.name))
     onnx.save(model, str(path))
-    document = json.loads((bundle / "manifest.json").read_text())
-    document["files"]["engine.onnx"] = sha256_of(path)
-    (bundle / "manifest.json").write_text(json.dumps(document))
+    manifest = Manifest.read(bundle)
+    files = {**manifest.files, path.name: sha256_of(path)}
+    replace(manifest, files=files, sizes={**manifest.sizes, path.name: path.stat().st_size}).write(bundle)
 
 
 def test_a_good_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,11 +81,14 @@ def test_an_rtx_engine_is_emulated(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_cannot_be_compared(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with (bundle / "engine.onnx").open("ab") as file:
-        file.write(b"x")
-    assert command.main([str(bundle)]) == 2
-    assert "sha256" in capsys.readouterr().err
+    engine = bundle / "engine.onnx"
+    sound = engine.read_bytes()
+    for damaged, told in ((sound[:-1] + b"x", "sha256"), (sound + b"x", f"{len(sound) + 1} bytes")):
+        engine.write_bytes(damaged)
+        assert command.main([str(bundle)]) == 2
+        assert told in capsys.readouterr().err
     assert command.main([str(tmp_path / "absent")]) == 2
-    assert "no readable manifest" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "manifest.json: cannot be read" in told and "give one that `puvae build` wrote" in told
     assert command.main([str(bundle), "--images", "0"]) == 2
     assert "--images 0" in capsys.readouterr().err
