@@ -89,6 +89,6 @@ def test_what_cannot_be_compared(bundle: Path, tmp_path: Path, capsys: pytest.Ca
         assert told in capsys.readouterr().err
     assert command.main([str(tmp_path / "absent")]) == 2
     told = capsys.readouterr().err
-    assert "manifest.json: cannot be read" in told and "give one that `puvae build` wrote" in told
+    assert "manifest.json: is unreadable" in told and "give one that `puvae build` wrote" in told
     assert command.main([str(bundle), "--images", "0"]) == 2
     assert "--images 0" in capsys.readouterr().err
