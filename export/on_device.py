@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from export.kernel_check import check_kernels
-from puvae_rt.device import EMULATED, Device, open_device
+from puvae_rt.contract import EMULATED, MEASURED
+from puvae_rt.device import Device, open_device
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.errors import ContractError
 from puvae_rt.gpu.pipeline import GpuPipeline
@@ -28,7 +29,7 @@ from puvae_rt.version import __version__
 
 GPU = "gpu"
 COMPARED = 32  # images of the graph against plain calls
-RUNS = {"measured": 1000, "emulated": 3}  # of a latency; an emulated one shows that it is taken, and no more
+RUNS = {MEASURED: 1000, EMULATED: 3}  # of a latency; an emulated one shows that it is taken, and no more
 IDENTITY = ("model", "target", "precision", "passes", "sigma", "source_sha256", "tools")  # of the bundle
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
@@ -64,6 +65,7 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
         same = _graph_equals_plain(pipeline, images[:COMPARED])
         runs = RUNS[device.evidence]
         profiles = [profile(pipeline, batch, runs, _noise(pipeline, len(batch))) for batch in batches]
+        obstacles = pipeline.obstacles
     return {
         "evidence": device.evidence,
         "software": {"python": platform.python_version(), "system": platform.platform(), "puvae_rt": __version__},
@@ -71,7 +73,11 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
         "device": _described(device),
         "board": {check.name: check.found for check in board_checks()},
         "kernels": {"passed": all(k.passed for k in kernels), "cases": [asdict(k) for k in kernels]},
-        "graph": {"captured": any(p.captured for p in profiles), "equals_plain_calls": same},
+        "graph": {
+            "captured": all(p.captured for p in profiles),
+            "equals_plain_calls": same,
+            "obstacles": obstacles,
+        },
         "latency": [_latency(p) for p in profiles],
         "sanitizer": sanitizer_commands(folder),
     }
@@ -148,7 +154,7 @@ def _described(device: Device) -> dict[str, Any]:
         "total_memory": p.total_memory,
         "free_memory": device.free_memory(),
         "kernels": "host shim"
-        if device.layer == EMULATED
+        if device.evidence == EMULATED
         else binary.find(p.compute_capability, p.driver_version).origin,
     }
 

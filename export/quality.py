@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.samples import Samples
+from puvae_rt.contract import NO_LABEL
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Quality
 from puvae_rt.runtime.results import Floats, Ints, Purified
@@ -84,7 +85,13 @@ def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label |
         for i in range(0, len(images), BATCH)
     ]
     purified = Purified.join(parts)
-    return Outcome(purified, None if classifier is None else classifier(purified.images))
+    if classifier is None:
+        return Outcome(purified, None)
+    labels = np.full(len(purified), NO_LABEL, np.int64)
+    found = purified.projected != NO_LABEL  # the others are NaN, which no classifier takes
+    if found.any():
+        labels[found] = classifier(purified.images[found])
+    return Outcome(purified, labels)
 
 
 def _accuracies(outcome: Outcome, labels: Ints) -> Iterator[tuple[str, float]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from export.quality import Runner
-from puvae_rt.contract import BIAS, CANDIDATES, ENGINE_ONNX_FILE, IMAGE, NOISE, REFERENCE_FILE
+from puvae_rt.contract import BIAS, CANDIDATES, EMULATED, ENGINE_ONNX_FILE, IMAGE, MEASURED, NOISE, REFERENCE_FILE
 from puvae_rt.kernels.oracle import select_projection
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.cpu import CHUNK, OrtEngine
@@ -36,8 +36,8 @@ def on_cpu(folder: Path, manifest: Manifest) -> Built:
     engine = folder / ENGINE_ONNX_FILE
     if manifest.target == CPU:
         whole = OrtEngine(engine, manifest.contract, len(manifest.classes), available_cpus())
-        return Built(whole.run, "measured")
-    return Built(_emulated(engine, manifest), "emulated")
+        return Built(whole.run, MEASURED)
+    return Built(_emulated(engine, manifest), EMULATED)
 
 
 def _emulated(engine: Path, manifest: Manifest) -> Runner:

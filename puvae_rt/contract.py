@@ -23,6 +23,9 @@ SCHEMA = 1
 
 NO_LABEL = -1  # of an image to which no class had a finite distance
 
+# What a number is worth: got on the machine it speaks of, or where something stood in for that machine.
+MEASURED, EMULATED = "measured", "emulated"
+
 CHANNELS = (1, 3)
 MAX_CLASSES = 1000
 

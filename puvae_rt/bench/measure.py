@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from puvae_rt.bench.results import MEASURED, Bench, Result, this_machine
+from puvae_rt.bench.results import Bench, Result, this_machine
+from puvae_rt.contract import MEASURED
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.models.header import META_KEY
 from puvae_rt.onnx_io import read_onnx

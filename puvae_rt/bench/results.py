@@ -12,7 +12,6 @@ from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime import machine
 from puvae_rt.schema import AboveZero, Count, NonNegative, Positive, Text, Texts, decode, read_json
 
-MEASURED = "measured"
 _MAX_BYTES = 16 << 20
 _REMEDY = "give a file that `python -m puvae_rt.bench --json` wrote"
 

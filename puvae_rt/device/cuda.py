@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.contract import MEASURED
 from puvae_rt.device.binaries import kernel_image
 from puvae_rt.device.cuda_kernels import CudaGraph, CudaModule
 from puvae_rt.device.owned import Owner
@@ -88,7 +89,7 @@ class CudaDevice(Owner):
         ordinal: its number, as `nvidia-smi -L` lists it.
     """
 
-    layer, captures, evidence = "cuda", True, "measured"
+    layer, captures, evidence = "cuda", True, MEASURED
     dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt.contract import MEASURED
 from puvae_rt.device.binaries import kernel_image
 from puvae_rt.device.owned import Owner
 from puvae_rt.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
@@ -98,7 +99,7 @@ class PycudaDevice(Owner):
         ordinal: its number, as `nvidia-smi -L` lists it.
     """
 
-    layer, captures, evidence = "pycuda", False, "measured"
+    layer, captures, evidence = "pycuda", False, MEASURED
     dlpack_type = 2  # kDLCUDA
 
     def __init__(self, ordinal: int = 0) -> None:

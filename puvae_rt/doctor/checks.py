@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from puvae_rt.contract import MEASURED
 from puvae_rt.device import Device, open_device
 from puvae_rt.doctor.board import board_checks
 from puvae_rt.doctor.report import Check, Report
@@ -29,11 +30,11 @@ def diagnose(device: str | None = None) -> Report:
     except PuvaeError as error:
         missing = Check("GPU", False, "none usable", str(error))
         checks = (*cpu, missing, _kernels_at_hand(), *board_checks(), *_libraries(None))
-        return Report(checks, (CPU,) if cpu[0].ok else (), "measured")
+        return Report(checks, (CPU,) if cpu[0].ok else (), MEASURED)
     with opened:
         gpu = (*_gpu(opened), *board_checks())
         libraries = _libraries(opened)
-        usable = opened.evidence == "measured" and all(check.ok is not False for check in gpu)
+        usable = opened.evidence == MEASURED and all(check.ok is not False for check in gpu)
         ready = tuple(target for target, check in zip(LIBRARIES, libraries, strict=True) if usable and check.ok)
         return Report((*cpu, *gpu, *libraries), ((CPU,) if cpu[0].ok else ()) + ready, opened.evidence)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from puvae_rt._moved import renamed
+from puvae_rt.contract import MEASURED
 from puvae_rt.errors import ResultsError
 from puvae_rt.files import locked, write_json
 from puvae_rt.runtime.machine import available_cpus, cpu_model
@@ -24,7 +25,6 @@ Row = dict[str, Any]
 DEFENSE_FILE, ADAPTIVE_FILE, SIGMA_FILE = "defense.json", "adaptive.json", "sigma.json"
 BASELINES = Path("results", "baselines")  # weights of what PuVAE is compared with, by dataset
 TIMING_FILE, BUDGET_FILE = "timing.json", "budget.json"
-MEASURED = "measured"
 MAX_BYTES = 64 << 20
 CONFIDENCE_Z = 1.959964  # two-sided 95%
 _PACKAGE = Path(__file__).parents[1]

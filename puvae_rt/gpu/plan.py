@@ -53,11 +53,12 @@ class Plan:
         name: of the shape, for the log.
         steps: what it does.
     Attributes:
+        name, steps: those given.
         obstacle: why it is not captured; None when it is, or will be.
     """
 
     def __init__(self, device: Device, stream: Stream, name: str, steps: Steps) -> None:
-        self._device, self._stream, self._name, self.steps = device, stream, name, steps
+        self._device, self._stream, self.name, self.steps = device, stream, name, steps
         self._warm = False
         self._graph: Graph | None = None
         self.obstacle: str | None = None
@@ -123,7 +124,7 @@ class Plan:
 
     def _give_up(self, reason: str) -> None:
         self.obstacle = reason
-        logger.warning("%s: enqueued call by call, without a CUDA graph: %s", self._name, reason)
+        logger.warning("pipeline, %s: enqueued call by call, without a CUDA graph: %s", self.name, reason)
 
 
 class Plans:
@@ -153,6 +154,10 @@ class Plans:
             self._plans[key] = made
         self._plans.move_to_end(key)
         return self._plans[key]
+
+    def obstacles(self) -> dict[str, str]:
+        """Shape of call -> why it is not replayed as a graph, for those that are not."""
+        return {plan.name: plan.obstacle for plan in self._plans.values() if plan.obstacle is not None}
 
     def close(self) -> None:
         """Closes all of them; their work must be done."""

@@ -74,6 +74,11 @@ class Resources:
         """Largest batch per call: the smaller limit of the purifier's and the classifier's engine."""
         return self._engines.max_batch
 
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Shape of call -> why it is enqueued step by step, not replayed as one graph; empty when all will be."""
+        return self._plans.obstacles()
+
     def close(self) -> None:
         """Frees all of it, once; every later call raises ClosedError."""
         if self._closed:
@@ -103,9 +108,9 @@ class Resources:
             raise InputError(f"batch of {count}: this engine takes 1 to {self.max_batch}; split it")
         return self._buffers.batch(count)
 
-    def _plan(self, key: Hashable, make: Callable[[], Steps]) -> Plan:
+    def _plan(self, key: tuple[Hashable, ...], make: Callable[[], Steps]) -> Plan:
         self.device.activate()  # TensorRT works on the thread's current GPU
-        return self._plans.get(key, lambda: Plan(self.device, self.stream, f"pipeline {key}", make()))
+        return self._plans.get(key, lambda: Plan(self.device, self.stream, " ".join(map(str, key)), make()))
 
     def _wait_for_pending(self) -> None:
         """Page-locked memory may be written again only when the copies out of it are done."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from puvae_rt.contract import ImageContract, Score
+from puvae_rt.contract import MEASURED, ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import DataError
 from puvae_rt.files import atomic_file, write_json, write_text
@@ -152,7 +152,7 @@ def write(path: Path, rows: list[dict[str, Any]], pictures: dict[str, Any]) -> N
     """Pictures first: a row is only ever there with its picture."""
     with atomic_file(path.with_suffix(".npz")) as part:
         np.savez_compressed(part, **pictures)
-    write_json(path, {"split": "validation", "evidence": "measured", "results": rows})
+    write_json(path, {"split": "validation", "evidence": MEASURED, "results": rows})
 
 
 def draw(path: Path, originals: Tensor) -> None:

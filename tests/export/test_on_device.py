@@ -64,7 +64,7 @@ def test_the_report_holds_all_that_a_gpu_is_asked(bundle: Path, samples: Path, t
     assert {case["kernel"].partition("_")[0] for case in device["kernels"]["cases"]} == {"select", "preprocess"}
     assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 7 + 16
     assert {"1x1000x37 off by 3", "1x2x65536"} <= {case["case"] for case in device["kernels"]["cases"]}
-    assert device["graph"] == {"captured": True, "equals_plain_calls": True}
+    assert device["graph"] == {"captured": True, "equals_plain_calls": True, "obstacles": {}}
     assert device["built"]["tools"] == {"tensorrt_rtx": "1.0"} and device["software"]["puvae_rt"]
     assert [latency["batch"] for latency in device["latency"]] == [1, 2]
     for latency in device["latency"]:
@@ -108,7 +108,7 @@ def test_an_engine_that_samples_is_compared_and_timed_too(tmp_path: Path, no_ker
     manifest, images = Manifest.read(folder), np.zeros((4, *toy.GRAY.shape), np.float32)
     with on_device.opened(folder, manifest, "emulated") as (device, engine):
         section = on_device.report(folder, manifest, device, engine, images)
-        assert section["graph"] == {"captured": True, "equals_plain_calls": True}
+        assert section["graph"] == {"captured": True, "equals_plain_calls": True, "obstacles": {}}
         assert [latency["batch"] for latency in section["latency"]] == [1, 2]
         with engine.pipeline() as pipeline, pytest.MonkeyPatch.context() as patch:
             patch.setattr(Plan, "run", lambda self, arguments=None: None)

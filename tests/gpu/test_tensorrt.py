@@ -115,6 +115,7 @@ def test_an_engine_that_cannot_be_captured_says_so_once_it_is_warm(gpu, library,
         for repeat in range(3):
             assert_purified(pipeline.run(images(2, repeat)), images(2, repeat))
         assert "cannot be captured" in (pipeline.plan_for_batch(2).obstacle or "")
+        assert pipeline.obstacles == {"batch 2": pipeline.plan_for_batch(2).obstacle}
     engine.close()
     assert len([r for r in caplog.records if "without a CUDA graph" in r.message]) == 1
 

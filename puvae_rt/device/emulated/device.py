@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from puvae_rt import contract
 from puvae_rt.device.emulated.counts import Counts
 from puvae_rt.device.emulated.memory import DEVICE, AddressSpace, Block
 from puvae_rt.device.emulated.objects import (
@@ -52,7 +53,7 @@ class EmulatedDevice(Owner):
         properties: what it pretends to be.
     """
 
-    layer, captures, evidence = "emulated", True, "emulated"
+    layer, captures, evidence = "emulated", True, contract.EMULATED
     dlpack_type, ordinal = 1, 0  # kDLCPU: its memory is the host's
 
     def __init__(self, seed: int = 0, properties: Properties = EMULATED) -> None:
