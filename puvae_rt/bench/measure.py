@@ -17,12 +17,11 @@ from typing import Any
 from puvae_rt.bench.results import Bench, Result, this_machine
 from puvae_rt.contract import MEASURED
 from puvae_rt.errors import BenchmarkError
-from puvae_rt.models.header import META_KEY
-from puvae_rt.onnx_io import read_onnx
+from puvae_rt.graph.cpu import cpu_passes
+from puvae_rt.runtime.assets import shipped
 from puvae_rt.runtime.bundle import from_shipped, is_bundle, open_bundle
 from puvae_rt.runtime.latency import summary
 from puvae_rt.runtime.manifest import Manifest
-from puvae_rt.schema import Texts, decode
 
 WARM_UP_SECONDS = 0.5  # for each engine and batch size, before anything is timed
 SLICES = 10  # in which the time of an engine and batch size is taken
@@ -54,15 +53,7 @@ class Subject:
             open_bundle(Path(source))
             manifest = Manifest.read(source)
             return Subject(source, manifest.target, manifest.precision, manifest.passes)
-        shipped = from_shipped(source)
-        return Subject(source, shipped.target, "fp32", _described_passes(shipped.engine))
-
-
-@dataclass(frozen=True)
-class _Described:
-    """What an ONNX file says about itself, as far as it is shown."""
-
-    passes: Texts = ()
+        return Subject(source, from_shipped(source).target, "fp32", cpu_passes(shipped(source).score))
 
 
 @dataclass
@@ -188,10 +179,3 @@ class _Engine:
         if "error" in answer:
             raise BenchmarkError(f"{self.subject.name}: {answer['error']}")
         return answer
-
-
-def _described_passes(engine: Path) -> tuple[str, ...]:
-    """Passes that an ONNX file says were applied to it."""
-    metadata = {entry.key: entry.value for entry in read_onnx(engine, error=BenchmarkError, check=False).metadata_props}
-    described = metadata.get(META_KEY, "{}")
-    return decode(described, _Described, str(engine), "reinstall the package", BenchmarkError).passes

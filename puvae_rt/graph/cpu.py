@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from puvae_rt.contract import Score
 from puvae_rt.graph import plan
 from puvae_rt.graph.description import Description
+from puvae_rt.graph.passes import exact_passes
+from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights
 
@@ -18,3 +21,8 @@ def cpu_model(weights: Weights) -> bytes:
     graph, description = plan.for_target(graph, description, plan.CPU)
     model: bytes = graph.to_model(description.to_metadata()).SerializeToString()
     return model
+
+
+def cpu_passes(score: Score) -> tuple[str, ...]:
+    """Names of the passes that `cpu_model` applies, in order."""
+    return (*exact_passes(score, 0.0), *CPU_PASSES)

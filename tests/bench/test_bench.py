@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from puvae_rt.bench import command as bench
 from puvae_rt.bench import measure as measuring
 from puvae_rt.bench.measure import LEAST_RUNS, SLICES, Subject, measure
 from puvae_rt.errors import BenchmarkError, UnknownModelError
+from puvae_rt.graph.cpu import cpu_model
+from puvae_rt.models.weights import load_weights
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped
 from tests.runtime import toy
 
 
@@ -19,6 +23,12 @@ from tests.runtime import toy
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measuring, "WARM_UP_SECONDS", 0.01)
+
+
+def test_a_shipped_model_names_the_passes_of_its_graph() -> None:
+    metadata = onnx.load_model_from_string(cpu_model(load_weights(shipped("mnist").path(WEIGHTS_FILE)))).metadata_props
+    described = json.loads({entry.key: entry.value for entry in metadata}["puvae"])
+    assert Subject.of("mnist").passes == tuple(described["passes"])
 
 
 @pytest.fixture
