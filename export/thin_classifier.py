@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from export.attacked_samples import Progress, choose, dataset_of
 from export.classifier import ClassifierWeights, classifier_graph, layer_positions, linear_output, load_classifier
@@ -27,6 +26,8 @@ from puvae_rt.errors import ContractError
 from puvae_rt.graph.graph import BATCH, Tensor
 from puvae_rt.models.checkpoint import Array, rewrite_checkpoint
 from puvae_rt.runtime.cpu import CHUNK
+from puvae_rt.runtime.machine import available_cpus
+from puvae_rt.runtime.session import open_session
 
 IMAGES = 1000  # whose activations decide the directions
 
@@ -69,8 +70,9 @@ def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
     graph = classifier_graph(weights)
     graph.outputs = [Tensor(linear_output(position), np.float32, (BATCH, len(weights.tensors[f"{position}.bias"])))]
     graph.prune()
-    session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
-    parts = [session.run(None, {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
+    output, model = linear_output(position), graph.to_model().SerializeToString()
+    session = open_session(model, available_cpus(), name=f"classifier {weights.architecture}")
+    parts = [session.run((output,), {IMAGE: images[i : i + CHUNK]})[0] for i in range(0, len(images), CHUNK)]
     return np.concatenate(parts)
 
 
