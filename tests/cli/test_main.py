@@ -16,6 +16,7 @@ import puvae_rt
 from puvae_rt.cli.command import load
 from puvae_rt.cli.main import main
 from puvae_rt.cli.options import flag_name, flags_of
+from puvae_rt.cli.reference import manual
 from puvae_rt.cli.registry import COMMANDS
 from puvae_rt.cli.shared import DATASETS
 from puvae_rt.data import KNOWN
@@ -143,6 +144,11 @@ def test_every_help_begins_with_what_the_option_is() -> None:
             first = flag.help.split()[0]
             assert len(flag.help.split()) > 1, f"{name} {field.name}: {flag.help!r}"
             assert first not in ("of", "for", "in", "by", "(default:"), f"{name} {field.name}: {flag.help!r}"
+
+
+def test_the_manual_is_what_the_commands_say() -> None:
+    stored = (ROOT / "docs/commands.md").read_text("utf-8")
+    assert stored == manual(), "run: python -m puvae_rt.cli.reference > docs/commands.md"
 
 
 def complete(*words: str) -> list[str]:
