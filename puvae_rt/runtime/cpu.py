@@ -104,7 +104,11 @@ def side_by_side(work: Callable[..., T], items: Sequence[tuple[Any, ...]], at_on
             futures = [pool.submit(work, *item) for item in items]
         except RuntimeError:  # no more threads are to be had, or the interpreter is ending
             return [work(*item) for item in items]
-        return [future.result() for future in futures]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # an error or Ctrl-C: what has not begun need not be waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class Classifier:

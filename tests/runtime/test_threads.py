@@ -153,6 +153,20 @@ def test_an_error_of_one_run_is_the_batchs() -> None:
         side_by_side(work, [(i,) for i in range(6)], at_once=2)
 
 
+def test_an_interrupted_batch_does_not_go_on_to_its_end() -> None:
+    done = []
+
+    def work(i: int) -> None:
+        if i == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        done.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, [(i,) for i in range(500)], at_once=2)
+    assert len(done) < 100
+
+
 @pytest.mark.parametrize("sampling", [False, True], ids=["deterministic", "sampling"])
 def test_a_batch_is_the_same_however_many_run_at_once(tmp_path: Path, sampling: bool) -> None:
     bundle = toy.save_bundle(tmp_path / "batch", sampling=sampling)
