@@ -22,9 +22,9 @@ import numpy as np
 
 from export.attacked_samples import Progress, attack
 from export.classifier import ClassifierWeights, load_classifier, write_classifier
-from export.output import output_folder
+from export.output import check_output, output_folder
 from export.samples import CLEAN, Samples, save_samples
-from export.thin_classifier import factored
+from export.thin_classifier import check_rank, factored
 from puvae_rt.attacks.radii import radii_of
 from puvae_rt.errors import BuildError
 from puvae_rt.files import sha256_of
@@ -100,6 +100,7 @@ def pack(
         write_classifier(folder / f"{CLASSIFIER_PREFIX}source.onnx", parts.source, half)
         for target in parts.targets:
             write_classifier(folder / f"{CLASSIFIER_PREFIX}{target.architecture.lower()}.onnx", target, half)
+        _check_sizes(folder)  # before the attacks, which take minutes
         attacked = folder / f"{parts.default_classifier}.onnx"
         samples = attack(attacked, images, radii_of(parts.puvae.contract).epsilon, progress)
         if ship_images:
@@ -136,10 +137,23 @@ def repack(weights_file: Path, packed: Path, out: Path) -> dict[str, Any]:
     return {"folder": str(out), "kept": [path.name for path in kept], "bytes": _sizes(out)}
 
 
-def _folder(out: Path, weights: Weights) -> AbstractContextManager[Path]:
-    """`out`, which appears when it is whole."""
+def check_request(parts: Parts, out: Path, rank: int) -> None:
+    """Raises what `pack` and `Parts.thin` would: to be called before images are read and work is done."""
+    check_folder(out, parts.puvae)
+    for weights in (parts.source, *parts.targets):
+        check_rank(weights, rank)
+
+
+def check_folder(out: Path, weights: Weights) -> None:
+    """Raises BuildError when `out` is not called as the model, or is not ours to replace."""
     if out.name != weights.model:
         raise BuildError(f"--out {out}: expected a folder called {weights.model!r}, by which the model is loaded")
+    check_output(out, MODEL_FILE)
+
+
+def _folder(out: Path, weights: Weights) -> AbstractContextManager[Path]:
+    """`out`, which appears when it is whole."""
+    check_folder(out, weights)
     return output_folder(out, MODEL_FILE)
 
 

@@ -43,13 +43,10 @@ def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Pro
     Raises:
         ContractError: the rank is not below the layer's.
     """
+    check_rank(weights, rank)
     tensors = dict(weights.tensors)
-    for position in layer_positions(weights.architecture)[1]:
+    for position in large_layers(weights):
         dense = tensors[f"{position}.weight"]  # [M, features]
-        if dense.size <= LARGE:
-            continue
-        if not 0 < rank < min(dense.shape):
-            raise ContractError(f"rank {rank} of a classifier's layer: expected 1 to {min(dense.shape) - 1}")
         outputs = _outputs(weights, position, images)  # [N, M]
         mean = outputs.mean(axis=0)
         variances, directions = np.linalg.eigh((outputs - mean).T @ (outputs - mean))  # ascending
@@ -63,6 +60,21 @@ def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Pro
             f"with {100 * kept:.2f}% of its outputs' variance"
         )
     return replace(weights, tensors=tensors)
+
+
+def large_layers(weights: ClassifierWeights) -> list[int]:
+    """The positions of the fully connected layers that have more than LARGE weights."""
+    positions = layer_positions(weights.architecture)[1]
+    sizes = {at: weights.tensors[f"{at}.weight"].size for at in positions if f"{at}.weight" in weights.tensors}
+    return [position for position, size in sizes.items() if size > LARGE]
+
+
+def check_rank(weights: ClassifierWeights, rank: int) -> None:
+    """Raises ContractError when the rank is not below that of every large layer."""
+    for position in large_layers(weights):
+        full = min(weights.tensors[f"{position}.weight"].shape)
+        if not 0 < rank < full:
+            raise ContractError(f"rank {rank} of a classifier's layer: expected 1 to {full - 1}")
 
 
 def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
@@ -89,11 +101,12 @@ def thin_file(path: Path, out: Path, rank: int, data: Path | None) -> list[str]:
         DataError, CheckpointError, BuildError
     """
     weights = load_classifier(path)
+    if not large_layers(weights):
+        raise ContractError(f"{path}: no fully connected layer of over {LARGE:,} weights; it is small already")
+    check_rank(weights, rank)
     dataset = dataset_of(weights.model, weights.classes, weights.contract, data)
     images = np.divide(choose(dataset.train, IMAGES).sets[CLEAN], 255, dtype=np.float32)
     lines: list[str] = []
     thin = factored(weights, images, rank, lines.append)
-    if not lines:
-        raise ContractError(f"{path}: no fully connected layer of over {LARGE:,} weights; it is small already")
     rewrite_checkpoint(path, out, thin.tensors)
     return lines

@@ -72,6 +72,7 @@ class MovedFinder(MetaPathFinder):
     """Finds modules by their old names."""
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The spec of a module under its old name; None for every other name."""
         new = new_name(fullname)
         if new is not None and (top := new.partition(".")[0]) != "puvae_rt":
             from puvae_rt.toolchain import adopt  # lazily: few processes need it

@@ -60,10 +60,12 @@ class ImageContract:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """The sides of one image: (channels, height, width)."""
         return self.channels, self.height, self.width
 
     @property
     def pixels(self) -> int:
+        """How many values one image has."""
         return self.channels * self.height * self.width
 
 

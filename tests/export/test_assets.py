@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 
 from export import assets, thin_classifier
 from export.assets import Parts
-from export.attacked_samples import random_targets
+from export.attacked_samples import choose, random_targets
 from export.samples import load_samples
 from puvae_rt import Purifier
 from puvae_rt.attacks.onnx_attack import OnnxGradient
+from puvae_rt.data import load_dataset
 from puvae_rt.errors import BuildError, DataError
 from puvae_rt.runtime.assets import read_model
 from tests.export.shipped import (
@@ -203,3 +205,38 @@ def test_damaged_samples_are_refused(packed: Path, tmp_path: Path) -> None:
 def test_the_toy_weights_are_those_packed(packed: Path, tmp_path: Path) -> None:
     again = save_weights(tmp_path / "w.safetensors", toy_weights())
     assert (packed / "weights.safetensors").read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (["--out", "assets/other"], r"--out assets/other: expected a folder called 'toy'"),
+        (["--out", f"taken/{NAME}"], r"exists and holds no model.json"),
+        (["--classifier-rank", "0"], r"rank 0 of a classifier's layer: expected 1 to 127"),
+    ],
+    ids=["name", "taken", "rank"],
+)
+def test_what_can_be_refused_is_refused_before_images_are_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: list[str],
+    message: str,
+) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    monkeypatch.setattr(thin_classifier, "LARGE", 10**6)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken" / NAME).mkdir(parents=True)
+    line = ["--puvae", puvae, "--source", source, "--target", target, "--data", "absent.npz", "--out", f"assets/{NAME}"]
+    assert assets.main([*map(str, line), *changes]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_file_too_large_is_refused_before_the_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    puvae, source, target = checkpoints(tmp_path)
+    parts = assets.Parts.load(puvae, source, [target])
+    images = choose(load_dataset(NAME, dataset(tmp_path / "toy.npz")).test, 4)
+    monkeypatch.setattr(assets, "MAX_ASSET_BYTES", 10_000)
+    monkeypatch.setattr(assets, "attack", lambda *a: pytest.fail("attacked"))
+    with pytest.raises(BuildError, match=r"bytes, expected less than 10,000 to be kept in git"):
+        assets.pack(parts, puvae, images, tmp_path / "assets" / NAME, lambda line: None)

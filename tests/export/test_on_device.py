@@ -10,7 +10,7 @@ import pytest
 
 from export import on_device, verify
 from export.samples import Samples, save_samples
-from puvae_rt.contract import REFERENCE_FILE
+from puvae_rt.contract import CLASSIFIER_FILE, REFERENCE_FILE
 from puvae_rt.files import sha256_of
 from puvae_rt.gpu.plan import Plan
 from puvae_rt.kernels.shim import Shim
@@ -25,6 +25,14 @@ def add_reference(bundle: Path) -> Path:
     files = {path.name: sha256_of(path) for path in bundle.iterdir() if path.name != "manifest.json"}
     toy.edit_manifest(bundle, files=files, passes=["hoist"])
     return bundle
+
+
+def without_classifier(bundle: Path) -> None:
+    (bundle / CLASSIFIER_FILE).unlink()
+    document = json.loads((bundle / "manifest.json").read_text())
+    for table in ("files", "sizes"):
+        document[table].pop(CLASSIFIER_FILE, None)
+    toy.edit_manifest(bundle, files=document["files"], sizes=document["sizes"])
 
 
 @pytest.fixture
@@ -98,6 +106,7 @@ def test_a_graph_that_differs_from_plain_calls_fails(
     bundle, samples, tmp_path, monkeypatch, no_kernels, capsys
 ) -> None:
     monkeypatch.setattr(Plan, "run", lambda self, arguments=None: None)  # replays nothing
+    without_classifier(bundle)  # which would refuse what is in the buffers
     code, report = run(bundle, samples, tmp_path / "report.json")
     assert code == 1
     assert not report["device"]["graph"]["equals_plain_calls"]

@@ -157,3 +157,12 @@ def test_a_place_that_cannot_be_written_is_named(
     assert thin_classifier.main([*command, "--rank", "4"]) == 2
     assert "thin.safetensors: not written (" in capsys.readouterr().err
     assert not (tmp_path / "kept" / "thin.safetensors").is_file()
+
+
+@pytest.mark.parametrize("rank", ["0", "128"])
+def test_a_rank_is_refused_before_images_are_read(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str], rank: str
+) -> None:
+    command[command.index("--data") + 1] = str(tmp_path / "absent.npz")
+    assert thin_classifier.main([*command, "--rank", rank]) == 2
+    assert f"rank {rank} of a classifier's layer: expected 1 to 127" in capsys.readouterr().err

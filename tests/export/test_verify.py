@@ -92,3 +92,11 @@ def test_what_cannot_be_compared(bundle: Path, tmp_path: Path, capsys: pytest.Ca
     assert "manifest.json: is unreadable" in told and "give one that `puvae build` wrote" in told
     assert command.main([str(bundle), "--images", "0"]) == 2
     assert "--images 0" in capsys.readouterr().err
+
+
+def test_a_device_that_cannot_run_it_is_refused_before_images_are_attacked(
+    without_images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_samples", lambda *a: pytest.fail("images were looked for"))
+    assert command.main([str(bundle), "--device", "emulated"]) == 2
+    assert "is built for the CPU" in capsys.readouterr().err

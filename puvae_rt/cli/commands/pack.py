@@ -58,6 +58,7 @@ def run(options: Options) -> Outcome:
         return Outcome(result, _table(result))
     samples, thin = shared.own("export.attacked_samples"), shared.own("export.thin_classifier")
     parts = assets.Parts.load(options.weights, options.source_classifier, options.classifier)
+    assets.check_request(parts, options.out, options.classifier_rank)
     dataset = samples.dataset_of(parts.puvae.model, parts.puvae.classes, parts.puvae.contract, options.data)
     result = assets.pack(
         parts.thin(samples.choose(dataset.train, thin.IMAGES), options.classifier_rank, shared.note),

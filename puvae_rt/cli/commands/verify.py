@@ -53,24 +53,15 @@ class Options:
 
 def run(options: Options) -> Outcome:
     """Make the comparison; the report."""
-    import numpy as np
-
-    verify, on_device = shared.own("export.verify"), shared.own("export.on_device")
-    quality_table = shared.own("export.summary").quality_table
+    on_device, quality_table = shared.own("export.on_device"), shared.own("export.summary").quality_table
     manifest = Manifest.read(options.bundle)
     manifest.verify_files(options.bundle)
-    samples = verify.find_samples(options.samples, options.data, manifest, shared.note)
-    samples = samples.head(options.images or len(samples))
-    report: dict[str, Any] = {"bundle": str(options.bundle)}
     if options.device == CPU:
-        quality, section = verify.verify(options.bundle, manifest, samples), None
+        samples = _samples(options, manifest)
+        quality, section = shared.own("export.verify").verify(options.bundle, manifest, samples), None
     else:
-        with on_device.opened(options.bundle, manifest, options.device) as (device, engine):
-            built = shared.own("export.runners").Built(engine.run, device.evidence)
-            quality = verify.verify(options.bundle, manifest, samples, built)
-            images = np.divide(samples.sets["clean"], 255, dtype=np.float32)
-            section = on_device.report(options.bundle, manifest, device, engine, images)
-    report["quality"] = asdict(quality)
+        quality, section = _on_device(options, manifest)
+    report: dict[str, Any] = {"bundle": str(options.bundle), "quality": asdict(quality)}
     text = f"{options.bundle}\n{quality_table(quality)}"
     passed = quality.passed
     if section is not None:
@@ -80,3 +71,22 @@ def run(options: Options) -> Outcome:
     if options.report:
         write_json(options.report, report)
     return Outcome(report, text, bool(passed))
+
+
+def _samples(options: Options, manifest: Manifest) -> Any:
+    """The test images; attacks on them are made here for a model that ships none."""
+    samples = shared.own("export.verify").find_samples(options.samples, options.data, manifest, shared.note)
+    return samples.head(options.images or len(samples))
+
+
+def _on_device(options: Options, manifest: Manifest) -> tuple[Any, dict[str, Any]]:
+    """The quality of the engine on a device, opened before any image is attacked, and the report of the rest."""
+    import numpy as np
+
+    on_device, runners = shared.own("export.on_device"), shared.own("export.runners")
+    with on_device.opened(options.bundle, manifest, options.device) as (device, engine):
+        samples = _samples(options, manifest)
+        built = runners.Built(engine.run, device.evidence)
+        quality = shared.own("export.verify").verify(options.bundle, manifest, samples, built)
+        images = np.divide(samples.sets["clean"], 255, dtype=np.float32)
+        return quality, on_device.report(options.bundle, manifest, device, engine, images)
