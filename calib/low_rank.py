@@ -159,7 +159,7 @@ def run(args: LowRankSettings) -> dict[str, Any]:
     for option in ("epochs", "validation"):
         require_positive(option, getattr(args, option))
     if not is_name(args.puvae):
-        raise ContractError(f"puvae={args.puvae[:80]!a}: expected {NAME_RULE} (--puvae)")
+        raise ContractError(f"puvae={args.puvae[:80]!a}: expected {NAME_RULE} (--name)")
     dataset = load_dataset(args.dataset, args.data)
     stage = Stage(args.runs / dataset.name, f"{args.puvae}{LOW_RANK}")
     full, meta = _made_for(dataset, load_puvae, stage.folder / f"{args.puvae}.safetensors")

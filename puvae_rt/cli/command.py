@@ -53,6 +53,17 @@ class Outcome:
     code: int = GOOD
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose help may be cut short by its reader."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print it, to standard output unless told otherwise."""
+        if file is not None:
+            super().print_help(file)
+        elif (code := streams.write(self.format_help().rstrip())) != GOOD:
+            self.exit(code)
+
+
 class Command:
     """A sub-command: its module's docstring, `Options` and `run`.
 
@@ -67,7 +78,7 @@ class Command:
     def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
         """Its arguments; `prog` is how the user called it."""
         check = f" ({self.entry.check})" if self.entry.check else ""
-        p = argparse.ArgumentParser(
+        p = _Parser(
             prog=prog or f"puvae {self.name}",
             description=self.module.__doc__,
             epilog=EXIT_CODES.format(check=check),
@@ -167,7 +178,7 @@ def run_command(
     except BaseException as error:
         return _ended(error, hint, checks)
     text = json.dumps(found.document, indent=2, allow_nan=False) if json_path == STDOUT else found.text
-    if (code := _print(text)) != GOOD:
+    if (code := streams.write(text)) != GOOD:
         return code
     if found.beside is not None and json_path not in (None, STDOUT):
         try:
@@ -202,17 +213,6 @@ def _told(error: BaseException) -> str | None:
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
         return f"{error}; {_PATHS}"
     return None
-
-
-def _print(text: str) -> int:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        streams.give_up()  # the reader has what it wanted
-    except OSError as error:
-        streams.give_up()
-        return _fail(f"error: standard output: {error.strerror}; what was to be printed is lost", WRONG_USE)
-    return GOOD
 
 
 def _fail(message: str, code: int) -> int:

@@ -67,8 +67,7 @@ def process(argv: Sequence[str], prog: str | None = None) -> int:
     code = _run(argv, prog)
     signals.uninstall()
     if error := streams.flush():
-        print(f"error: standard output: {error.strerror}; what was to be printed is lost", file=sys.stderr)
-        return WRONG_USE
+        return streams.lost(error)
     return code
 
 

@@ -6,10 +6,18 @@ import difflib
 import sys
 from collections.abc import Sequence
 
-from puvae_rt.cli.codes import GOOD, WRONG_USE
+from puvae_rt.cli import streams
+from puvae_rt.cli.codes import WRONG_USE
 from puvae_rt.cli.registry import BUILT_IN, COMMANDS, GROUPS, SHELLS
 
 _HELP = ("-h", "--help")
+_COMPLETION_HELP = """\
+usage: puvae completion SHELL
+
+Prints the completion of a shell. To use it:
+  bash: eval "$(puvae completion bash)"     in ~/.bashrc
+  zsh:  eval "$(puvae completion zsh)"      in ~/.zshrc, behind compinit
+  fish: puvae completion fish | source      in ~/.config/fish/config.fish"""
 JSON_RULE = (
     "--json prints a command's result as JSON in place of the table; --json PATH writes it to PATH and prints the\n"
     "table. The word after --json is PATH when it ends in .json, and in commands without bare words in any case;\n"
@@ -28,11 +36,9 @@ def main(argv: Sequence[str], prog: str | None = None) -> int:
     if first == "--version":
         from puvae_rt.version import __version__
 
-        print(f"puvae {__version__}")
-        return GOOD
+        return streams.write(f"puvae {__version__}")
     if first in _HELP or list(argv) == ["help"]:
-        print(overview())
-        return GOOD
+        return streams.write(overview())
     if not argv:
         print(overview(), file=sys.stderr)
         return WRONG_USE
@@ -68,27 +74,21 @@ def overview() -> str:
 
 def _completion(words: Sequence[str]) -> int:
     if any(word in _HELP for word in words):
-        print("usage: puvae completion SHELL\n\nPrints the completion of a shell. To use it:\n"
-              '  bash: eval "$(puvae completion bash)"     in ~/.bashrc\n'
-              '  zsh:  eval "$(puvae completion zsh)"      in ~/.zshrc, behind compinit\n'
-              "  fish: puvae completion fish | source      in ~/.config/fish/config.fish")  # fmt: skip
-        return GOOD
+        return streams.write(_COMPLETION_HELP)
     if len(words) != 1 or words[0] not in SHELLS:
         got = " ".join(words) or "nothing"
         print(f"error: completion: got {got}, expected one of {', '.join(SHELLS)}", file=sys.stderr)
         return WRONG_USE
     from puvae_rt.cli.completion import script
 
-    print(script(words[0]))
-    return GOOD
+    return streams.write(script(words[0]))
 
 
 def _unknown(argv: Sequence[str]) -> int:
     """Says which command may have been meant."""
     below = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
     if below and any(word in _HELP for word in argv[1:]):
-        print("\n".join(f"puvae {name:<16}  {COMMANDS[name].summary}" for name in below))
-        return GOOD
+        return streams.write("\n".join(f"puvae {name:<16}  {COMMANDS[name].summary}" for name in below))
     known = below or [*COMMANDS, *BUILT_IN]
     wanted = " ".join(argv[: 2 if below else 1])
     close = difflib.get_close_matches(wanted, known, 1)

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any
 
+from puvae_rt.cli.codes import GOOD, WRONG_USE
+
 
 def prepare() -> None:
     """Make every standard stream one that can be written to, whatever it is and whatever the text holds."""
@@ -18,6 +20,24 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # the C locale, names that are no UTF-8
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     sys.stderr = io.TextIOWrapper(_Forgiving(), encoding, "backslashreplace", line_buffering=True, write_through=True)
+
+
+def write(text: str) -> int:
+    """Print a line or more; the exit code: 2 where they cannot be written, and 0 where their reader has left."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        give_up()
+    except OSError as error:
+        give_up()
+        return lost(error)
+    return GOOD
+
+
+def lost(error: OSError) -> int:
+    """Say that standard output cannot be written; the exit code."""
+    print(f"error: standard output: {error.strerror}; what was to be printed is lost", file=sys.stderr)
+    return WRONG_USE
 
 
 def flush() -> OSError | None:

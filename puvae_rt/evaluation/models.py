@@ -80,7 +80,7 @@ class Folder:
                 return model.path(file)
         command = "train" if name.startswith(("classifier", "puvae")) else "train_baselines"
         raise CheckpointError(
-            f"{self.path / name}{SUFFIX}: no such file; train it with `python -m puvae_rt.{command}`, or give --models"
+            f"{self.path / name}{SUFFIX}: no such file; train it with `python -m puvae_rt.{command}`, or give --runs"
         )
 
     def digest(self, name: str) -> str:

@@ -191,7 +191,7 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[dict[str, Ten
         raise CheckpointError(f"{path}: holds other tensors than it was written with; {REMEDY}")
     if kept.identity != identity:
         differing = sorted(k for k in {*identity, *kept.identity} if kept.identity.get(k) != identity.get(k))
-        raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --out")
+        raise CheckpointError(f"{path}: belongs to a run with other {', '.join(differing)}; choose another --runs")
     return tensors, kept
 
 

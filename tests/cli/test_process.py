@@ -21,7 +21,13 @@ SLOW = "import time\ntime.sleep(60)\n"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PUVAE_CACHE": str(tmp_path / "cache")}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PUVAE_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": ""}
+
+
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def buffering(environment: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    """What is printed is written at the end, or piece by piece."""
+    return environment | {"PYTHONUNBUFFERED": request.param}
 
 
 def puvae(*words: str) -> list[str]:
@@ -51,9 +57,9 @@ def clean(errors: str) -> bool:
     ],
     ids=["full", "closed", "no reader", "stderr closed", "both full", "all closed", "JSON to a full disk"],
 )
-def test_standard_output_is_gone(script: str, code: int, told: str, environment: dict[str, str]) -> None:
+def test_standard_output_is_gone(script: str, code: int, told: str, buffering: dict[str, str]) -> None:
     for words in (("models",), ("models", "--json")) if "json" not in script else (("models",),):
-        done = shell(script, environment, *words)
+        done = shell(script, buffering, *words)
         assert done.returncode == code, done.stderr
         assert told in done.stderr and clean(done.stderr) and done.stderr.count("\n") <= 1
 
@@ -61,9 +67,12 @@ def test_standard_output_is_gone(script: str, code: int, told: str, environment:
 @pytest.mark.parametrize(
     "words", [("--help",), ("train", "--help"), ("completion", "bash"), ("--version",)], ids=" ".join
 )
-def test_help_into_a_pipe_that_closes(words: tuple[str, ...], environment: dict[str, str]) -> None:
-    done = shell('"$@" | head -1; exit ${PIPESTATUS[0]}', environment, *words)
-    assert done.returncode == 0 and done.stdout and not done.stderr
+def test_help_into_a_pipe_that_closes(words: tuple[str, ...], buffering: dict[str, str]) -> None:
+    for reader in ("head -1", "true"):
+        done = shell(f'"$@" | {reader}; exit ${{PIPESTATUS[0]}}', buffering, *words)
+        assert done.returncode == 0 and not done.stderr
+    done = shell('"$@" >/dev/full', buffering, *words)
+    assert done.returncode == 2 and done.stderr.startswith("error: standard output: ") and done.stderr.count("\n") == 1
 
 
 def test_a_closed_standard_error_does_not_print_into_the_result(environment: dict[str, str]) -> None:

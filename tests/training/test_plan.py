@@ -165,7 +165,7 @@ def test_a_search_on_few_images_runs_to_its_table(settings: Settings, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"puvae": "../up"}, "--puvae"),
+        ({"puvae": "../up"}, "--name"),
         ({"fc1": 0}, "--fc1"),
         ({"epochs": 0}, "--epochs"),
         ({"validation": 0}, "--validation"),
