@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from puvae_rt.errors import BuildError
-from puvae_rt.gpu.tensorrt.build import LAYERS, Plan
+from puvae_rt.gpu.tensorrt.build import LAYERS, SerializedEngine
 from puvae_rt.runtime.manifest import Layer
 
 # Types that compute shapes on the host or order other layers: they launch nothing.
@@ -57,7 +57,7 @@ class ListedLayer(NamedTuple):
         return Layer(self.name, self.type, self.precision, inputs, outputs)
 
 
-def listed(plan: Plan) -> tuple[ListedLayer, ...]:
+def listed(plan: SerializedEngine) -> tuple[ListedLayer, ...]:
     """The layers of a built engine; BuildError when it lists none, or in a form unknown here."""
     inspected = any(text.lstrip().startswith("{") for text in plan.listing)
     return tuple(from_inspector(plan.listing[0]) if inspected else from_log(plan.listing))

@@ -42,7 +42,9 @@ def engine_graph(
     return apply_gpu(apply(graph, exact), gpu)
 
 
-def build(graph: Graph, batch: tuple[int, ...] = (1, 8), capabilities: tuple[str, ...] = ("8.6",)) -> trt.Plan:
+def build(
+    graph: Graph, batch: tuple[int, ...] = (1, 8), capabilities: tuple[str, ...] = ("8.6",)
+) -> trt.SerializedEngine:
     shapes = {tensor.name: tensor.shape[1:] for tensor in graph.inputs}
     return trt.build_plan("rtx", graph.to_model().SerializeToString(), batch, shapes, capabilities)  # type: ignore[arg-type]
 

@@ -18,6 +18,8 @@ from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.device.emulated.device import EMULATED
 from puvae_rt.errors import BundleError, DeviceError, TargetUnavailableError
+from puvae_rt.gpu import loading
+from puvae_rt.gpu import pipeline as pipeline_module
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.pool import open_gpu_engine
@@ -213,6 +215,12 @@ def test_the_names_of_before_forward() -> None:
     assert before.build_plan is trt.build_plan and before.COMPUTE_CAPABILITIES is trt.COMPUTE_CAPABILITIES
     with pytest.warns(DeprecationWarning, match="is now load"):
         assert trt.load_module is trt.load
+    with pytest.warns(DeprecationWarning, match="is now SerializedEngine"):
+        assert trt.Plan is trt.SerializedEngine
+    with pytest.warns(DeprecationWarning, match="is now PurifiedBatch"):
+        assert pipeline_module.Outcome is pipeline_module.PurifiedBatch
+    with pytest.warns(DeprecationWarning, match=r"now in puvae_rt\.gpu\.pool"):
+        assert loading.open_gpu_engine is open_gpu_engine
     with pytest.warns(DeprecationWarning, match="is now LIBRARIES"):
         assert trt.MODULES == {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
     with pytest.raises(AttributeError):

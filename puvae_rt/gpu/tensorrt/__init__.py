@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from puvae_rt.gpu.tensorrt.build import Plan, build_plan
+from puvae_rt.gpu.tensorrt.build import SerializedEngine, build_plan
 from puvae_rt.gpu.tensorrt.engine import TrtEngine, TrtExecution
 from puvae_rt.gpu.tensorrt.library import (
     COMPUTE_CAPABILITIES,
@@ -26,7 +26,7 @@ __all__ = [
     "DEFAULT_COMPUTE_CAPABILITIES",
     "LIBRARIES",
     "Library",
-    "Plan",
+    "SerializedEngine",
     "TrtEngine",
     "TrtExecution",
     "build_plan",
@@ -39,6 +39,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What had another name until 0.2."""
     renamed: dict[str, tuple[str, Any]] = {
+        "Plan": ("SerializedEngine", SerializedEngine),
         "load_module": ("load", load),
         "MODULES": ("LIBRARIES", {target: library.module for target, library in LIBRARIES.items()}),
     }

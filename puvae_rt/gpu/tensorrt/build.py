@@ -14,7 +14,7 @@ LAYERS = "Layers:\n"  # how TensorRT-RTX's verbose log announces the list
 
 
 @dataclass(frozen=True)
-class Plan:
+class SerializedEngine:
     """A serialized engine.
 
     Attributes:
@@ -37,7 +37,7 @@ def build_plan(
     batch: tuple[int, ...],
     shapes: Mapping[str, tuple[int, ...]],
     compute_capabilities: tuple[str, ...] = (),
-) -> Plan:
+) -> SerializedEngine:
     """Compiles an ONNX model whose types are its precisions.
 
     Args:
@@ -67,7 +67,7 @@ def build_plan(
     seconds = time.perf_counter() - start
     ahead = library.LIBRARIES[target].ahead_of_time  # there is no GPU to load the engine on: the list is in the log
     listing = tuple(log.listing) if ahead else (_inspected(trt, logger, log, data),)
-    return Plan(data, listing, seconds, str(trt.__version__))
+    return SerializedEngine(data, listing, seconds, str(trt.__version__))
 
 
 def _set_compute_capabilities(trt: Any, config: Any, log: BuildLog, capabilities: tuple[str, ...]) -> None:
