@@ -51,13 +51,14 @@ def _warn_once(problem: str) -> None:
     logger.warning("%s: nothing is cached; set %s to a writable folder", problem, VARIABLE)
 
 
-def warn_unwritable(kind: str, folder: Path, error: object) -> None:
+def warn_unwritable(kind: str, folder: Path, error: OSError) -> None:
     """Log why the cache of a `kind` ("engine", "kernel") is gone on without."""
+    reason = error.__cause__ if isinstance(error.__cause__, OSError) else error  # of a FileError: what the system said
     logger.warning(
         "%s cache %s cannot be written (%s): every start builds anew; set %s to a writable folder",
         kind,
         folder,
-        getattr(error, "strerror", None) or error,
+        reason.strerror or reason,
         VARIABLE,
     )
 
