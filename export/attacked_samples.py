@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from export.samples import CLEAN, Labels, Samples
-from puvae_rt.attacks.onnx_attack import OnnxGradient, fgsm, ifgsm
+from puvae_rt.attacks.onnx_attack import ATTACKS, OnnxGradient
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset, Split, load_dataset
 from puvae_rt.errors import DataError
@@ -18,7 +18,6 @@ from puvae_rt.runtime.cpu import CHUNK
 from puvae_rt.runtime.machine import available_cpus
 
 SEED = 20190301  # of the choice of images and of the attacks' targets
-ATTACKS = {"fgsm": fgsm, "ifgsm": ifgsm}
 Progress = Callable[[str], None]
 
 

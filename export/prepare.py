@@ -11,7 +11,7 @@ from export.cost import macs_per_image
 from export.output import check_output
 from export.samples import Samples
 from export.settings import FP32, Settings
-from export.source import Source, read_source
+from export.source import SourceModel, read_source
 from export.verify import find_samples
 from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import BuildError
@@ -37,7 +37,7 @@ class Build:
     """
 
     settings: Settings
-    source: Source
+    source: SourceModel
     graph: Graph
     description: Description
     classifier: ChosenClassifier | None

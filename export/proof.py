@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from export.quality import NOISE_SEED
 from export.samples import Samples
-from export.source import Source
+from export.source import SourceModel
 from puvae_rt.contract import CANDIDATES, IMAGE, NOISE
 from puvae_rt.errors import BuildError
 from puvae_rt.graph.graph import Graph
@@ -25,7 +25,7 @@ PROOF_IMAGES = 2  # of each set: the straightforward graph takes K times the wor
 Feed = Mapping[str, npt.NDArray[Any]]
 
 
-def prove_exact(source: Source, samples: Samples) -> float | None:
+def prove_exact(source: SourceModel, samples: Samples) -> float | None:
     """The largest difference of any candidate's pixel; None when the straightforward graph is not known.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.samples import Samples
+from puvae_rt._moved import renamed
 from puvae_rt.contract import NO_LABEL
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.manifest import Quality
@@ -36,7 +37,7 @@ LIMITS: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Answers:
     """What one engine made of one image set."""
 
     purified: Purified
@@ -76,7 +77,7 @@ def measure(
     return Quality(expected, got, limits, not failures, failures, len(samples), samples.sha256, evidence)
 
 
-def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label | None) -> Outcome:
+def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label | None) -> Answers:
     noise = None
     if noise_classes:
         noise = np.random.default_rng(NOISE_SEED).standard_normal((len(images), noise_classes, LATENT), np.float32)
@@ -86,18 +87,18 @@ def _run(runner: Runner, images: Floats, noise_classes: int, classifier: Label |
     ]
     purified = Purified.join(parts)
     if classifier is None:
-        return Outcome(purified, None)
+        return Answers(purified, None)
     labels = np.full(len(purified), NO_LABEL, np.int64)
     found = purified.projected != NO_LABEL  # the others are NaN, which no classifier takes
     if found.any():
         labels[found] = classifier(purified.images[found])
-    return Outcome(purified, labels)
+    return Answers(purified, labels)
 
 
-def _accuracies(outcome: Outcome, labels: Ints) -> Iterator[tuple[str, float]]:
-    yield ACCURACY, float((outcome.purified.projected == labels).mean())
-    if outcome.classified is not None:
-        yield CLASSIFIED, float((outcome.classified == labels).mean())
+def _accuracies(answers: Answers, labels: Ints) -> Iterator[tuple[str, float]]:
+    yield ACCURACY, float((answers.purified.projected == labels).mean())
+    if answers.classified is not None:
+        yield CLASSIFIED, float((answers.classified == labels).mean())
 
 
 def _differences(want: Purified, have: Purified) -> Iterator[tuple[str, float]]:
@@ -125,3 +126,6 @@ def _failures(expected: Mapping[str, float], got: Mapping[str, float], limits: M
                 yield f"{key} is {value:.3g}, limit {limits[MAX_ERROR]:g}"
         elif not value >= limits[measure_name]:
             yield f"{key} is {value:.4f}, limit {limits[measure_name]:g}"
+
+
+__getattr__ = renamed(__name__, {"Outcome": "Answers"})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.settings import EXACT
+from puvae_rt._moved import renamed
 from puvae_rt.errors import BuildError, UnknownModelError
 from puvae_rt.files import sha256_of
 from puvae_rt.graph import plan
@@ -18,7 +19,7 @@ from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceModel:
     """A model in FP32, image -> purified, label, rmse, score, before and after the exact passes."""
 
     description: Description  # of `exact`
@@ -41,7 +42,7 @@ class Source:
         return plain, replace(self.description, passes=())
 
 
-def read_source(model: str, sigma: float) -> Source:
+def read_source(model: str, sigma: float) -> SourceModel:
     """The model that `--model` names.
 
     Raises:
@@ -60,18 +61,21 @@ def read_source(model: str, sigma: float) -> Source:
     return _from_checkpoint(found.path(WEIGHTS_FILE), sigma, found)
 
 
-def _from_checkpoint(path: Path, sigma: float, found: ShippedModel | None) -> Source:
+def _from_checkpoint(path: Path, sigma: float, found: ShippedModel | None) -> SourceModel:
     weights = load_weights(path)
     plain = straightforward(weights, sigma, dense=False)
     described = Description(weights.model, weights.classes, weights.contract, weights.score, sigma, ())
     exact, description = plan.exact(plain, described)
-    return Source(description, exact, plain, weights, weights.sha256, found)
+    return SourceModel(description, exact, plain, weights, weights.sha256, found)
 
 
-def _from_onnx(path: Path, sigma: float) -> Source:
+def _from_onnx(path: Path, sigma: float) -> SourceModel:
     graph, description = read_puvae(path)
     if description.sigma != sigma:
         raise BuildError(f"{path}: made for --sigma {description.sigma:g}, asked for {sigma:g}; give the checkpoint")
     plain = None if description.passes else graph
     exact, description = plan.exact(graph, description)
-    return Source(description, exact, plain, None, sha256_of(path), None)
+    return SourceModel(description, exact, plain, None, sha256_of(path), None)
+
+
+__getattr__ = renamed(__name__, {"Source": "SourceModel"})

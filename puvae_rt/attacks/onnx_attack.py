@@ -82,7 +82,7 @@ def ifgsm(
     return attacked
 
 
-ATTACKS: dict[str, Callable[[OnnxGradient, Images, Labels, float], Images]] = {"fgsm": fgsm, "ifgsm": ifgsm}
+ATTACKS: dict[str, Callable[..., Images]] = {"fgsm": fgsm, "ifgsm": ifgsm}
 
 
 def _ascent_sign(model: OnnxGradient, images: Images, labels: Labels, targeted: bool) -> Images:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from puvae_rt._moved import renamed
 from puvae_rt.attacks.descent import Adam
 from puvae_rt.contract import Score
 from puvae_rt.defenses.protocol import last
@@ -118,7 +119,7 @@ class RefinedPuvae:
         return candidates.detach(), objective.detach(), gradient
 
 
-class Engine(Protocol):
+class Purifies(Protocol):
     """What `DeployedPuvae` needs of a `puvae_rt.Purifier`."""
 
     def purify(self, images: object) -> Purified:
@@ -128,9 +129,12 @@ class Engine(Protocol):
 class DeployedPuvae:
     """PuVAE as it is deployed: `engine` is a `puvae_rt.Purifier` of a shipped model or a bundle."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Purifies) -> None:
         self.engine = engine
 
     def purify(self, images: Tensor) -> Tensor:
         """What the engine makes of `images` [N,C,H,W] in [0,1]."""
         return torch.from_numpy(self.engine.purify(np.ascontiguousarray(images.numpy())).images)
+
+
+__getattr__ = renamed(__name__, {"Engine": "Purifies"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,9 @@ def shipped(name: str, assets: Path = ASSETS) -> ShippedModel:
     """The shipped model `name`; UnknownModelError when there is none."""
     names = shipped_names(assets)
     if name not in names:
-        known = ", ".join(names) or "none"
-        raise UnknownModelError(f"no shipped model {name!r}; shipped: {known}. Give one of them or a bundle's folder")
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
+        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
     return read_model(assets / name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import warnings
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from puvae_rt._moved import GONE_IN
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
-from puvae_rt.errors import BundleError, QualityError, UnknownModelError
+from puvae_rt.errors import BundleError, QualityError
 from puvae_rt.runtime import on_demand
 from puvae_rt.runtime.arguments import checked_classifier, checked_device, checked_source, checked_target
-from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel, shipped, shipped_names
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def is_bundle(source: str | Path) -> bool:
 
 def from_shipped(name: str) -> Source:
     """The weights of a shipped model, for the CPU, with its default classifier."""
-    model = _shipped(name)
+    model = shipped(name)
     return Source(
         name=model.model,
         target=CPU,
@@ -83,16 +82,7 @@ def built_bundle(name: str, target: str, device: str | Device | None = None) -> 
     Raises:
         UnknownModelError, and what `on_demand.bundle_of` raises
     """
-    return on_demand.bundle_of(_shipped(name), target, device)
-
-
-def _shipped(name: str) -> ShippedModel:
-    names = shipped_names()
-    if name not in names:
-        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
-        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
-    return shipped(name)
+    return on_demand.bundle_of(shipped(name), target, device)
 
 
 def open_bundle(folder: Path, target: str | None = None, require_quality: bool = True) -> Source:
