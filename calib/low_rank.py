@@ -83,7 +83,7 @@ def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
 
 
 def _activations(model: PuVAE, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Outputs of FC1's image half and of FC2 (a random class for each image), [N, HIDDEN] each."""
+    """The outputs of FC1's image half and of FC2 (a random class for each image), [N, HIDDEN] each."""
     features = torch.cat([model.features(part) for part in parts])
     classes = torch.randint(model.classes, (len(features),))
     return features, model.fc2(F.relu(features + model.fc1_label.weight.T[classes]))

@@ -61,7 +61,7 @@ def random_targets(labels: Labels, classes: int) -> Labels:
 
 
 def _digest(samples: Samples) -> str:
-    """Of labels and images, set by set: what was measured on where no file was."""
+    """The digest of labels and images, set by set: it names what was measured on where there was no file."""
     digest = hashlib.sha256(samples.labels.tobytes())
     for name, images in samples.sets.items():
         digest.update(name.encode() + images.tobytes())

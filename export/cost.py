@@ -28,7 +28,7 @@ def weight_bytes(graph: Graph) -> int:
 
 
 def _shapes(graph: Graph) -> Shapes:
-    """Of every tensor at batch 1; the weights enter by their shapes only."""
+    """The shape of every tensor at batch 1; the weights enter by their shapes only."""
     small = {name: value for name, value in graph.constants.items() if value.size <= MAX_SHAPE_CONSTANT}
     large = {name: value for name, value in graph.constants.items() if name not in small}
     body = helper.make_graph(

@@ -68,7 +68,7 @@ def check_kernels(device: Device) -> list[KernelResult]:
 
 
 def _selections(device: Device, stream: Stream) -> Iterator[KernelResult]:
-    """Every combination of storage types, then every shape in those that the pipeline uses."""
+    """Run every combination of storage types, then every shape in those that the pipeline uses."""
     types = list(itertools.product((F32, F16), (F32, F16), (F32, F16, np.uint8)))
     for shape, (x_type, c_type, stored) in [
         *((SHAPES[0], combination) for combination in types),
@@ -170,12 +170,12 @@ def _uploaded(device: Device, stream: Stream, array: Array, shift: int = 0) -> U
 
 
 def _absolute(got: Array, want: Array) -> float:
-    """Infinity where what was got is NaN."""
+    """The largest absolute difference; infinity where what was got is NaN."""
     return float("inf") if np.isnan(got).any() else float(np.abs(got.astype(F32) - want.astype(F32)).max())
 
 
 def _relative(got: Array, want: Array) -> float:
-    """Infinity where one is NaN and the other is not."""
+    """The largest relative difference; infinity where one is NaN and the other is not."""
     if not np.array_equal(np.isnan(got), np.isnan(want)):
         return float("inf")
     finite = np.isfinite(want)
@@ -183,5 +183,5 @@ def _relative(got: Array, want: Array) -> float:
 
 
 def _bounded(error: float) -> float:
-    """JSON has neither NaN nor infinity."""
+    """The number within what JSON can hold, which has neither NaN nor infinity."""
     return error if error < MAX_NUMBER else MAX_NUMBER

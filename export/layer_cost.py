@@ -58,7 +58,7 @@ def _propagate(layers: Sequence[ListedLayer], elements: Elements) -> None:
 
 
 def _assume_rows(layers: Sequence[ListedLayer], elements: Elements) -> bool:
-    """Of the first layer that still has a tensor to tell; whether there was one."""
+    """Assume the rows of the first layer that still has a tensor of unknown size; returns whether there was one."""
     for layer in layers:
         rows = _rows(layer, elements)
         missing = [tensor for tensor in layer.outputs if tensor.name not in elements]
@@ -69,7 +69,7 @@ def _assume_rows(layers: Sequence[ListedLayer], elements: Elements) -> bool:
 
 
 def _carry(a: Listed, b: Listed, elements: Elements) -> None:
-    """A layer that only moves numbers has as many out as in, if their entries are alike."""
+    """Give a layer that only moves numbers as many out as in, if their entries are alike."""
     if _entry(a) == _entry(b):
         for one, other in ((a, b), (b, a)):
             if one.name in elements:
@@ -77,7 +77,7 @@ def _carry(a: Listed, b: Listed, elements: Elements) -> None:
 
 
 def _rows(layer: ListedLayer, elements: Elements) -> Fraction | None:
-    """What the layer's -1 is for one image."""
+    """What the layer's -1 stands for, for one image."""
     known = [tensor for tensor in (*layer.inputs, *layer.outputs) if tensor.name in elements]
     return elements[known[0].name] / _entry(known[0]) if known else None
 
@@ -93,7 +93,7 @@ def _with_cost(layer: ListedLayer, entry: Layer, elements: Elements) -> Layer:
 
 
 def _macs(layer: ListedLayer, elements: Elements) -> Fraction:
-    """Each number out (of a convolution), or in (of its transpose), meets one filter's worth of weights."""
+    """The multiply-adds: each number out (of a convolution), or in (of its transpose), meets one filter's weights."""
     matrices = [w.sides for w in layer.weights if len(w.sides) > 1 and sum(side > 1 for side in w.sides) > 1]
     if not matrices or not layer.outputs or not layer.inputs:
         return Fraction(0)

@@ -139,7 +139,7 @@ def _from_entry(entry: Mapping[str, Any]) -> ListedLayer:
 
 
 def _described(tensor: Mapping[str, Any]) -> Listed:
-    """Newer versions name the type on its own, older ones inside the description of the format."""
+    """A tensor of the inspector's; newer versions name its type on its own, older ones inside that of the format."""
     text = tensor.get("Datatype") or tensor["Format/Datatype"]
     words = [word for word in re.findall(r"\w+", text) if word.lower() in _KNOWN]
     return Listed(tensor["Name"], tuple(tensor.get("Dimensions", ())), _type(words[0] if words else text))

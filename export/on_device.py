@@ -114,7 +114,7 @@ def sanitizer_commands(folder: Path) -> list[str]:
 
 
 def _graph_equals_plain(pipeline: GpuPipeline, images: Floats) -> bool:
-    """Bit for bit: a replay runs the kernels that were captured, in their order."""
+    """Whether a replay gives what plain calls give, bit for bit: it runs the captured kernels in their order."""
     step = pipeline.max_batch
     for i in range(0, len(images), step):
         batch = images[i : i + step]
@@ -130,7 +130,7 @@ def _graph_equals_plain(pipeline: GpuPipeline, images: Floats) -> bool:
 
 
 def _noise(pipeline: GpuPipeline, count: int) -> Floats | None:
-    """The same at every call, for an engine that samples."""
+    """The noise of an engine that samples, the same at every call; None for others."""
     if not pipeline.takes_noise:
         return None
     return np.random.default_rng(0).standard_normal((count, pipeline.classes, LATENT), dtype=np.float32)

@@ -80,7 +80,7 @@ class _Converter:
         return self.graph.op("Cast", [name], f"{name}.{wanted.name}", to=helper.np_dtype_to_tensor_dtype(wanted))
 
     def _output(self, tensor: Tensor) -> Tensor:
-        """`candidates` as computed, anything else in FP32."""
+        """The output's description: `candidates` stay as computed, anything else is FP32."""
         got = self.types[tensor.name]
         if got != (HALF if tensor.name == CANDIDATES else FULL):
             raise BuildError(f"precision fp16: output {tensor.name!r} came out as {got}; report this graph")

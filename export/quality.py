@@ -102,7 +102,10 @@ def _accuracies(answers: Answers, labels: Ints) -> Iterator[tuple[str, float]]:
 
 
 def _differences(want: Purified, have: Purified) -> Iterator[tuple[str, float]]:
-    """Agreement of the choice; error of the purified pixels and of every distance. NaN counts as infinitely wrong."""
+    """Yield the agreement of the choice, and the error of the purified pixels and of every distance.
+
+    NaN counts as infinitely wrong.
+    """
     same = want.projected == have.projected
     yield AGREEMENT, float(same.mean())
     errors = want.images[same].astype(np.float64) - have.images[same]
@@ -114,7 +117,7 @@ def _differences(want: Purified, have: Purified) -> Iterator[tuple[str, float]]:
 
 
 def _failures(expected: Mapping[str, float], got: Mapping[str, float], limits: Mapping[str, float]) -> Iterator[str]:
-    """A sentence for each limit broken; a NaN breaks it too."""
+    """Yield a sentence for each limit broken; a NaN breaks it too."""
     for key, value in got.items():
         measure_name = key.partition("/")[0]
         if key in expected:

@@ -67,7 +67,7 @@ def load_samples(path: Path, contract: ImageContract, classes: int) -> Samples:
 
 
 def _check_size(path: Path) -> None:
-    """Before anything is unpacked."""
+    """Refuse an archive that is too large, before anything is unpacked."""
     with zipfile.ZipFile(path) as archive:
         if (size := sum(entry.file_size for entry in archive.infolist())) > MAX_BYTES:
             raise DataError(f"{path}: unpacks to {size >> 20} MiB, expected at most {MAX_BYTES >> 20}; {_REMEDY}")

@@ -78,7 +78,7 @@ def check_rank(weights: ClassifierWeights, rank: int) -> None:
 
 
 def _outputs(weights: ClassifierWeights, position: int, images: Array) -> Array:
-    """Of a fully connected layer before its ReLU, [N, M]."""
+    """What a fully connected layer gives before its ReLU, [N, M]."""
     graph = classifier_graph(weights)
     graph.outputs = [Tensor(linear_output(position), np.float32, (BATCH, len(weights.tensors[f"{position}.bias"])))]
     graph.prune()

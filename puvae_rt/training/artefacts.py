@@ -100,7 +100,10 @@ def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
 
 
 def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """As `load_puvae`, for a classifier; layers that `export.thin_classifier` factored are multiplied back."""
+    """A classifier in evaluation mode, and its metadata; errors as of `load_puvae`.
+
+    Layers that `export.thin_classifier` factored are multiplied back.
+    """
     header, tensors, meta = _load(path, ClassifierHeader)
     classes = len(header.classes)
     make = partial(classifier, header.architecture, header.contract, classes, header.normalized)
@@ -120,13 +123,13 @@ def dense(tensors: Tensors) -> Tensors:
 
 
 def load_reformer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """As `load_puvae`, for MagNet's reformer."""
+    """MagNet's reformer in evaluation mode, and its metadata; errors as of `load_puvae`."""
     header, tensors, meta = _load(path, ReformerHeader)
     return _filled(path, lambda: reformer(header.contract), tensors), meta
 
 
 def load_generator(path: Path) -> tuple[Generator, dict[str, Any]]:
-    """As `load_puvae`, for Defense-GAN's generator."""
+    """Defense-GAN's generator in evaluation mode, and its metadata; errors as of `load_puvae`."""
     header, tensors, meta = _load(path, GeneratorHeader)
     return _filled(path, lambda: Generator(header.contract), tensors), meta
 

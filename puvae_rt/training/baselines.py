@@ -135,5 +135,5 @@ class GanTask:
         return self.module.generator(torch.randn(count, LATENT))  # type: ignore[no-any-return]
 
     def _note(self, place: int, value: Tensor) -> None:
-        """Every step reports every metric: a curve has one set of names."""
+        """Record a metric; every step reports every one of them, as a curve has one set of names."""
         self.state["last"] = self.state["last"].index_fill(0, torch.tensor(place), value.item())
