@@ -101,7 +101,8 @@ def fit(
     """
     if len(split) < schedule.batch:
         raise DataError(
-            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images, or give a smaller --mini-batch"
+            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images, or give a smaller "
+            "--mini-batch"
         )
     identity = run_identity(identity, schedule)
     channels_last(task.module)
