@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 
+def escaped(text: str) -> str:
+    """The text with all that is not printable escaped, so that it fits any encoding and does nothing to a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 class PuvaeError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package. Its text is printable, whatever a file's name holds."""
+
+    def __str__(self) -> str:
+        return escaped(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
 
 
 class ContractError(PuvaeError, ValueError):
@@ -26,7 +37,7 @@ class BundleError(PuvaeError):
 class UnknownModelError(PuvaeError, KeyError):
     """A model name that is neither shipped nor a bundle's path."""
 
-    def __str__(self) -> str:  # KeyError would show the repr
+    def _text(self) -> str:  # KeyError would show the repr
         return str(self.args[0]) if self.args else ""
 
 
@@ -66,7 +77,7 @@ class QualityError(PuvaeError):
 class FileError(PuvaeError, OSError):
     """A file or folder that cannot be read, written or locked: an OSError with its number, problem and file name."""
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
 

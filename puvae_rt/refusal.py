@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import msgspec
 from msgspec import Meta
 
+from puvae_rt.errors import escaped
+
 _MAX_PROBLEM = 300  # characters of another library's message
 _MAX_SHOWN = 80  # characters of a wrong value in a message
 _ERROR = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
@@ -44,8 +46,7 @@ def explain(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
 
 def printable(problem: object) -> str:
     """What a library says about a damaged file: one line, without what the file could do to a terminal."""
-    text = " ".join(str(problem).split())[:_MAX_PROBLEM]
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return escaped(" ".join(str(problem).split())[:_MAX_PROBLEM])
 
 
 def shown(value: Any) -> str:
