@@ -192,7 +192,11 @@ def open_session(
     if save_optimized is not None:
         options.optimized_model_filepath = str(save_optimized)
     source = str(model) if isinstance(model, Path) else model
-    return Session(name, remedy, lambda: ort.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
+    return Session(
+        name,
+        remedy,
+        lambda: ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False),
+    )
 
 
 def _check_file(model: Path, remedy: str, one_file: bool) -> None:

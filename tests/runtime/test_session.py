@@ -268,6 +268,13 @@ def test_no_exception_of_onnx_runtimes_own_leaves_a_call(tmp_path: Path, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_refusal_in_another_encoding_is_one_too_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    model = classifier().SerializeToString().replace(b"Flatten", b"Fl\xf3tten")
+    with pytest.raises(BundleError, match="ONNX Runtime refuses it"):
+        open_session(model, 1)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_classifier_that_gives_nan_gives_no_label(tmp_path: Path) -> None:
     model = classifier()
     model.graph.initializer[0].CopyFrom(constant("w", np.full((PIXELS, K), np.nan), np.float32))
