@@ -91,7 +91,7 @@ def publish(new: Path, folder: Path) -> None:
         for path in (*(Path(parent, name) for name in names), Path(parent)):
             if not path.is_symlink():
                 sync(path)
-    if not folder.exists():
+    if not os.path.lexists(folder):  # a link to nothing is in the way, too
         new.rename(folder)
     elif not _exchange(new, folder):
         stale = new.with_name("stale")

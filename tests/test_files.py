@@ -462,3 +462,16 @@ def test_a_temporary_folder_of_a_killed_process_goes_too(tmp_path: Path, monkeyp
     with files.temporary_folder() as folder:
         assert folder.is_relative_to(tmp_path) and not list(folder.iterdir())
     assert not hidden(tmp_path)
+
+
+def test_publishing_replaces_a_link_to_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "slot"
+    for target in (tmp_path / "absent", place):
+        place.symlink_to(target)
+        with scratch.scratch_folder(tmp_path) as new:
+            (new / "file").write_text("new")
+            scratch.publish(new, place)
+        assert [path.name for path in tmp_path.iterdir()] == ["slot"]
+        assert not place.is_symlink() and (place / "file").read_text() == "new"
+        (place / "file").unlink()
+        place.rmdir()
