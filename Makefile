@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | clean.  PYTHON=python3.12 chooses another interpreter.
+# make setup | demo | test | hostile | lint | clean.  PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 OUT := out
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test hostile lint clean
 .DEFAULT_GOAL := setup
 
 # Two stamps: the demo needs no more than the runtime; tests and lint need PyTorch and TensorRT-RTX as well.
@@ -37,6 +37,10 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	$(PY) -m pytest
+
+# 10,000 cases of damaged bundles, files, frames and streams, counted in results/hostile.json; `make test` has 500.
+hostile: $(DEV)
+	$(PY) -m tests.hostile.run
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
