@@ -5,6 +5,7 @@ The bundle OUT/MODEL-TARGET-PRECISION appears whole or not at all, and replaces 
 
 from __future__ import annotations
 
+from puvae_rt._moved import renamed
 from puvae_rt.cli.entry import forward
 
 main, parser = forward(__name__, "build")  # first: --help needs none of what follows
@@ -104,3 +105,7 @@ def _manifest(job: Build, compiled: Compiled, folder: Path) -> Manifest:
 def _tools() -> dict[str, str]:
     modules = (puvae_rt, onnx, onnxruntime, np)
     return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
+
+
+_OLD = {name: f"export.settings:{name}" for name in ("PRECISIONS", "DEFAULT_BATCH", "MAX_BATCH")}
+__getattr__ = renamed(__name__, _OLD)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from puvae_rt._moved import renamed
 from puvae_rt.cli import signals, streams
 from puvae_rt.cli.codes import CHECK_FAILED, GOOD, WRONG_USE
 from puvae_rt.cli.options import READ, SEALED, WRITTEN, add_options, flags_of, paths_of, read_options
@@ -218,3 +219,7 @@ def _told(error: BaseException) -> str | None:
 def _fail(message: str, code: int) -> int:
     print(message, file=sys.stderr)
     return code
+
+
+_OLD = {"FAILED": "puvae_rt.cli.codes:WRONG_USE"}
+__getattr__ = renamed(__name__, _OLD)

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from puvae_rt._moved import renamed
 from puvae_rt.attacks.white_box import Model
 from puvae_rt.errors import ContractError
 
@@ -82,3 +83,7 @@ def purify_within(defense: Defense, images: Tensor, seconds: float, clock: Clock
         if clock() >= end:
             break
     return result
+
+
+_OLD = {"Defence": "Defense", "NoDefence": "NoDefense"}
+__getattr__ = renamed(__name__, _OLD)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from puvae_rt._moved import renamed
 from puvae_rt.attacks.radii import check_epsilon, radii_of
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
@@ -78,3 +79,7 @@ def grid(
 def epsilon_of(attack: str, bound: float) -> float | None:
     """The epsilon that a cell of `attack` records: 0 without an attack, None for Carlini-Wagner, else `bound`."""
     return 0.0 if attack == NONE else None if attack == CW else bound
+
+
+_OLD = {"DEFENCES": "DEFENSES", "ADAPTIVE_DEFENCES": "ADAPTIVE_DEFENSES", "BUDGET_DEFENCES": "BUDGET_DEFENSES"}
+__getattr__ = renamed(__name__, _OLD)

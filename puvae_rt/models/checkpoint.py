@@ -12,6 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from puvae_rt._moved import renamed
 from puvae_rt.errors import BuildError, PuvaeError
 from puvae_rt.files import open_regular
 from puvae_rt.models.header import Header, read_header
@@ -80,3 +81,7 @@ def _check_tensors(path: Path, slices: Mapping[str, Any], expected: Shapes) -> N
         got = (tensor.get_dtype(), tuple(tensor.get_shape()))
         if got != ("F32", expected[name]):
             raise BuildError(f"{path}: {name}: got {got[0]} {got[1]}, expected F32 {expected[name]}; {_REMEDY}")
+
+
+_OLD = {name: f"puvae_rt.models.header:{name}" for name in ("META_KEY", "FORMAT")}
+__getattr__ = renamed(__name__, _OLD | {"Description": "puvae_rt.graph.description:Description"})
