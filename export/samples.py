@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from puvae_rt.contract import ImageContract
+from puvae_rt.data.archive import open_archive
 from puvae_rt.errors import DataError
-from puvae_rt.files import open_regular, sha256_of
+from puvae_rt.files import sha256_of
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -49,14 +48,12 @@ def save_samples(path: Path, samples: Samples) -> None:
 
 def load_samples(path: Path, contract: ImageContract, classes: int) -> Samples:
     """The images in a samples.npz; DataError when it is absent, damaged, or holds other images than the model takes."""
-    try:
-        with open_regular(path, MAX_BYTES) as stream, np.load(stream, allow_pickle=False) as file:
-            _check_size(path)
-            images, labels = file["images"], file["labels"]
-            names = [name for name in file.files if name.startswith(ATTACKED)]
-            sets = {CLEAN: images} | {name.removeprefix(ATTACKED): file[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not readable as test images ({error}); {_REMEDY}") from error
+    with open_archive(path, "readable as test images", _REMEDY, limit=MAX_BYTES) as file:
+        names = [name for name in file.names if name.startswith(ATTACKED)]
+        if others := sorted(file.names - {"images", "labels", *names}):
+            raise DataError(f"{path}: holds {others[0]}, expected images, labels and {ATTACKED}...; {_REMEDY}")
+        images, labels = file.array("images"), file.array("labels")
+        sets = {CLEAN: images} | {name.removeprefix(ATTACKED): file.array(name) for name in sorted(names)}
     expected = f"uint8 [N,{','.join(map(str, contract.shape))}] with N = {len(labels)} labels"
     for name, array in sets.items():
         if array.dtype != np.uint8 or array.shape != (len(labels), *contract.shape) or not len(labels):
@@ -64,10 +61,3 @@ def load_samples(path: Path, contract: ImageContract, classes: int) -> Samples:
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(f"{path}: labels {labels.dtype} {labels.shape}, expected classes from 0 to {classes - 1}")
     return Samples(sets, labels.astype(np.int64), sha256_of(path))
-
-
-def _check_size(path: Path) -> None:
-    """Refuse an archive that is too large, before anything is unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        if (size := sum(entry.file_size for entry in archive.infolist())) > MAX_BYTES:
-            raise DataError(f"{path}: unpacks to {size >> 20} MiB, expected at most {MAX_BYTES >> 20}; {_REMEDY}")

@@ -5,7 +5,6 @@ The digits are real images; desk, cards, light, blur and sensor noise are comput
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from puvae_rt.data.archive import open_archive
 from puvae_rt.errors import DataError
-from puvae_rt.files import open_regular
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped
 from puvae_rt.video.frames import Box, Frame, Pixels, Truth
 
@@ -51,18 +50,8 @@ class Samples:
 
 def load_samples(path: Path) -> Samples:
     """`images` and `labels` of an .npz; DataError when it is missing, damaged, too large or of another form."""
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > _MAX_BYTES:
-                raise DataError(f"{path}: unpacks to {size} bytes, expected at most {_MAX_BYTES}; {_REMEDY}")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                images, labels = arrays["images"], arrays["labels"]
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib, LZMA and header errors share no base class
-        raise DataError(f"{path}: no readable samples ({error}); {_REMEDY}") from error
+    with open_archive(path, "readable as samples", _REMEDY, limit=_MAX_BYTES) as file:
+        images, labels = file.array("images"), file.array("labels")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 1 or not images.size:
         raise DataError(f"{path}: images {images.dtype} {images.shape}; expected uint8 [N,1,H,W]; {_REMEDY}")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or not 0 <= labels.min() <= labels.max() <= 9:

@@ -13,7 +13,7 @@ _HOMES = {
     "folder": ("IMAGE_SUFFIXES", "MAX_FILE_BYTES"),
     "images": ("GRAY_SIDE", "Images"),
     "known": ("DIGITS", "GARMENTS", "OBJECTS", "SIGNS"),
-    "npz": ("MAX_BYTES",),
+    "archive": ("MAX_BYTES",),
     "splits": ("Labels", "OWN_VALIDATION_SHARE", "SPLIT_SEED"),
 }
 _OLD = {name: f"{__name__}.{home}:{name}" for home, names in _HOMES.items() for name in names}

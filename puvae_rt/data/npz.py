@@ -1,72 +1,25 @@
-"""Data sets in an .npz file: what it declares is checked before anything is unpacked, and nothing is unpickled."""
+"""Data sets in an .npz file."""
 
 from __future__ import annotations
 
 import logging
-import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from puvae_rt.contract import MAX_CLASSES
+from puvae_rt.data.archive import Archive, open_archive
 from puvae_rt.data.images import COLOR_SIDE, Images, decode, resize, to_planes
 from puvae_rt.data.splits import Labels, Raw, Split
 from puvae_rt.errors import DataError
-from puvae_rt.files import open_regular
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 4 << 30  # of all arrays together, unpacked
 SPLITS = ("train", "test")
-_REMEDY = "write it with numpy.savez_compressed"
 _KNOWN = {f"{kind}_{split}{end}" for split in SPLITS for kind, end in (("x", ""), ("x", "_jpeg"), ("x", "_offsets"))}
 _KNOWN |= {f"y_{split}" for split in SPLITS} | {"class_names", "track_train"}
-
-
-class _Archive:
-    """The arrays of an .npz, each checked by its header before it is read."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path, self._archive = path, archive
-        self._members = {member.removesuffix(".npy"): member for member in archive.namelist()}
-        self.names = set(self._members)
-        self._left = MAX_BYTES
-
-    def array(self, name: str) -> NDArray[Any]:
-        """The array `name`; DataError when it holds objects or all arrays together are larger than MAX_BYTES."""
-        if (member := self._members.get(name)) is None:
-            raise DataError(f"{self.path}: {name} is missing; it holds {', '.join(sorted(self.names)) or 'nothing'}")
-        with self._archive.open(member) as stream:
-            shape, _, dtype = _read_header(stream)
-        if dtype.hasobject:
-            raise DataError(
-                f"{self.path}: not a readable .npz: {name} holds Python objects, expected numbers or text (dtype=str)"
-            )
-        size = math.prod(shape) * dtype.itemsize
-        declared = self._archive.getinfo(member).file_size
-        if max(size, declared) > self._left:
-            raise DataError(
-                f"{self.path}: unpacks to more than {MAX_BYTES >> 30} GB ({name} is {dtype} {shape}); shrink the images"
-            )
-        if size > declared or min(shape, default=0) < 0:
-            raise DataError(f"{self.path}: {name} is cut short or damaged; {_REMEDY}")
-        self._left -= size
-        with self._archive.open(member) as stream:
-            array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
-        return array
-
-
-def _read_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(stream)
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f".npy version {version} is not one of plain arrays")
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(stream)
-    return header
 
 
 def read_npz(path: Path) -> Raw:
@@ -75,22 +28,16 @@ def read_npz(path: Path) -> Raw:
     Raises:
         DataError: unreadable, an array is missing or not of the documented form, or over MAX_BYTES unpacked.
     """
-    try:
-        with open_regular(path) as stream, zipfile.ZipFile(stream) as opened:
-            file = _Archive(path, opened)
-            train, test = (Split(_images(file, split), _labels(file, split)) for split in SPLITS)
-            classes = _class_names(file) if "class_names" in file.names else ()
-            groups = _tracks(file) if "track_train" in file.names else None
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib, LZMA and header errors share no base class
-        raise DataError(f"{path}: not a readable .npz ({error}); fetch or write it again") from error
+    with open_archive(path, "a readable .npz", "fetch or write it again") as file:
+        train, test = (Split(_images(file, split), _labels(file, split)) for split in SPLITS)
+        classes = _class_names(file) if "class_names" in file.names else ()
+        groups = _tracks(file) if "track_train" in file.names else None
     if unread := sorted(file.names - _KNOWN):
         logger.warning("%s: not read: %s", path, ", ".join(unread[:20]))
     return Raw(train, test, classes, groups)
 
 
-def _images(file: _Archive, split: str) -> Images:
+def _images(file: Archive, split: str) -> Images:
     what = f"{file.path}: x_{split}"
     if f"x_{split}" in file.names or f"x_{split}_jpeg" not in file.names:
         return _as_images(file.array(f"x_{split}"), what)
@@ -126,7 +73,7 @@ def _as_images(array: NDArray[Any], what: str) -> Images:
     return to_planes(images)
 
 
-def _labels(file: _Archive, split: str) -> Labels:
+def _labels(file: Archive, split: str) -> Labels:
     labels = file.array(f"y_{split}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"{file.path}: y_{split} is {labels.dtype} {labels.shape}; expected integer labels [N], from 0")
@@ -138,7 +85,7 @@ def _labels(file: _Archive, split: str) -> Labels:
     return labels.astype(np.int64)
 
 
-def _class_names(file: _Archive) -> tuple[str, ...]:
+def _class_names(file: Archive) -> tuple[str, ...]:
     names = file.array("class_names")
     if names.ndim != 1 or names.dtype.kind not in "US" or names.size > MAX_CLASSES:
         raise DataError(
@@ -147,7 +94,7 @@ def _class_names(file: _Archive) -> tuple[str, ...]:
     return tuple(str(n, "utf-8") if isinstance(n, bytes) else str(n) for n in names.tolist())
 
 
-def _tracks(file: _Archive) -> NDArray[np.int64]:
+def _tracks(file: Archive) -> NDArray[np.int64]:
     tracks = file.array("track_train")
     if tracks.ndim != 1 or tracks.dtype.kind not in "iu":
         raise DataError(f"{file.path}: track_train is {tracks.dtype} {tracks.shape}; expected integers [N]")

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from puvae_rt.attacks.white_box import carlini_wagner_l2, fgsm, ifgsm, rand_fgsm, random_targets
 from puvae_rt.data import Split
+from puvae_rt.data.archive import open_archive
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
-from puvae_rt.files import atomic_file, open_regular
+from puvae_rt.files import atomic_file
 
 CHUNK = 100  # images attacked together
 FOLDER = "attacked"
@@ -77,11 +78,8 @@ def _read(path: Path, like: Tensor) -> Tensor:
     """The chunks that are there already."""
     if not path.exists():
         return like[:0]
-    try:
-        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
-            stored = file["images"]
-    except Exception as error:  # zip, zlib and header errors share no base class
-        raise ResultsError(f"{path}: not readable ({error}); delete it, it will be made again") from error
+    with open_archive(path, "readable", "delete it, it will be made again", ResultsError) as file:
+        stored = file.array("images")
     if stored.dtype != np.float32 or stored.shape[1:] != like.shape[1:]:
         raise ResultsError(f"{path}: {stored.dtype} {stored.shape}, expected float32 [N, {like.shape[1:]}]; delete it")
     return torch.from_numpy(stored)

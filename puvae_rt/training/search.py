@@ -11,8 +11,6 @@ from puvae_rt.cli.entry import forward
 
 main, parser = forward(__name__, "search")  # first: --help needs none of what follows
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +23,13 @@ from tqdm import tqdm
 
 from puvae_rt.contract import MEASURED, ImageContract, Score
 from puvae_rt.data import Dataset, load_dataset
+from puvae_rt.data.archive import open_archive
 from puvae_rt.errors import DataError
 from puvae_rt.files import atomic_file, write_json, write_text
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import HIDDEN, Ranks
 from puvae_rt.pictures import panels, save_figure
-from puvae_rt.refusal import printable
+from puvae_rt.refusal import shown
 from puvae_rt.schema import Share, Text, decode, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
@@ -140,11 +139,10 @@ def read_finished(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     document = read_json(path, _MAX_BYTES, _REMEDY, DataError, finite=False)
     decode(document, _Finished, str(path), _REMEDY, DataError)
     rows: list[dict[str, Any]] = document["results"]
-    try:
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
-            pictures = {row["trial"]: stored[row["trial"]] for row in rows}
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a search's results ({printable(error)}); {_REMEDY}") from error
+    with open_archive(path.with_suffix(".npz"), "a search's pictures", _REMEDY) as stored:
+        if lacking := [row["trial"] for row in rows if row["trial"] not in stored.names]:
+            raise DataError(f"{path}: {stored.path.name} has no pictures of {shown(lacking[0])}; {_REMEDY}")
+        pictures = {row["trial"]: stored.array(row["trial"]) for row in rows}
     return rows, pictures
 
 

@@ -208,3 +208,27 @@ BAD_NAMES = ["road signs", "straße", "a/b", "../up", "n" * 65, "", ".hidden", "
 def test_names_that_no_file_can_have_are_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="up to 64 letters"):
         load_dataset(name, tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize("member", ["class_names.npy", "x_test.npy"])
+def test_an_array_whose_name_is_damaged_is_not_left_out(tmp_path: Path, member: str) -> None:
+    """An archive says a member's name twice; one that is unknown would be left out, with no more than a warning."""
+    path = tmp_path / "own.npz"
+    np.savez(path, **content(), class_names=np.array(["a", "b", "c"]))
+    name = member.encode()
+    data = path.read_bytes()
+    at = data.rindex(name)  # in the directory, at the end
+    path.write_bytes(data[:at] + name.replace(b"s", b"r") + data[at + len(name) :])
+    with pytest.raises(DataError, match=r"own\.npz: not a readable \.npz"):
+        load_dataset("own", path)
+
+
+def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    np.savez(path, **content())
+    with zipfile.ZipFile(path) as opened:
+        data = opened.read("x_test.npy")
+    with zipfile.ZipFile(path, "a") as opened, pytest.warns(UserWarning, match="Duplicate"):
+        opened.writestr("x_test.npy", data)
+    with pytest.raises(DataError, match="two arrays of one name"):
+        load_dataset("own", path)

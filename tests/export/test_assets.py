@@ -179,6 +179,10 @@ BAD_SAMPLES = {
     "count": ({"attacked_fgsm": np.zeros((1, 1, 28, 28), np.uint8)}, r"fgsm is uint8 \(1, 1, 28, 28\)"),
     "label": ({"labels": np.array([0, CLASSES])}, r"labels .*, expected classes from 0 to 2"),
     "objects": ({"labels": np.array([0, None])}, r"not readable as test images"),
+    "other-array": (
+        {"attackedXfgsm": np.zeros((2, 1, 28, 28), np.uint8)},
+        r"holds attackedXfgsm, expected images, labels",
+    ),
 }
 
 
