@@ -126,7 +126,7 @@ class Archive(Kind):
             arrays = dict(self.arrays)
             for _ in range(draw.randint(1, 2)):
                 name = draw.choice(sorted(arrays))
-                arrays[name] = draw.choice(WRONG_ARRAYS)(arrays[name])
+                arrays[name] = draw.choice(WRONG_ARRAYS)(self.arrays[name])
             np.savez(path, **arrays)
             load_dataset("own", path)
             return "other images"
@@ -158,7 +158,7 @@ WRONG_ARRAYS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     lambda a: a[:-1],
     lambda a: a[..., None],
     lambda a: a.reshape(-1),
-    lambda a: a.astype(float) / 0.0 if a.ndim == 1 else a.astype(np.float32),
+    lambda a: np.full(a.shape, np.nan),
     lambda a: a.astype(">i8"),
     lambda a: a.astype(np.int64) - 1,
     lambda a: a.astype(str),

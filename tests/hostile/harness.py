@@ -60,7 +60,8 @@ class Kind(ABC):
 
     def left_behind(self) -> list[Path]:
         """What a case should have removed: scratch folders, in `folder` and in the caches below it."""
-        return [*self.folder.rglob(".puvae-*"), *self.folder.rglob("*.part")]
+        found = [Path(parent, name) for parent, folders, files in os.walk(self.folder) for name in (*folders, *files)]
+        return [path for path in found if path.name.startswith(".puvae-") or path.suffix == ".part"]
 
 
 class Failure(NamedTuple):
