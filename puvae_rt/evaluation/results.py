@@ -102,6 +102,15 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def require_results(folder: Path) -> None:
+    """Raise a ResultsError for a folder that holds nothing measured; a file in its place is refused by what writes."""
+    if not folder.is_file() and not any((folder / name).exists() for name in _ROWS):
+        raise ResultsError(
+            f"{folder}: holds none of {', '.join(_ROWS)}, expected a folder of measured results; "
+            "measure first, or name the folder (--results)"
+        )
+
+
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes the file whole or not at all."""
     write_json(path, {"results": list(rows)})

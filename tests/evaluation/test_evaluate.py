@@ -68,4 +68,11 @@ def test_results_that_lack_a_field_are_refused(
     broken = {key: value for key, value in ROW.items() if key != "ci_low"}
     (bars.options.results / "defense.json").write_text(json.dumps({"results": [broken]}))
     assert main(arguments(bars, *mode)) == 2
-    assert "results[0]: ci_low is missing" in capsys.readouterr().err
+    assert "results[0]: ci_low: got nothing" in capsys.readouterr().err
+
+
+def test_tables_of_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    assert main(["--tables", "--results", str(results)]) == 2
+    assert f"{results}: holds none of defense.json" in capsys.readouterr().err
+    assert not results.exists()

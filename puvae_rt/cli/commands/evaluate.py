@@ -187,7 +187,9 @@ def _chosen(options: Options, dataset: Dataset, defenses: Sequence[str]) -> list
 
 def _write(results: Path) -> Outcome:
     from puvae_rt.evaluation.figures import write_figures
+    from puvae_rt.evaluation.results import require_results
     from puvae_rt.evaluation.tables import write_tables
 
+    require_results(results)
     files = [str(path) for path in (*write_tables(results), *write_figures(results))]
     return Outcome({"files": files}, "\n".join(files))
