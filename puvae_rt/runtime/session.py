@@ -202,6 +202,12 @@ def open_session(
 def _check_file(model: Path, remedy: str, one_file: bool) -> None:
     """Refuses what ONNX Runtime would wait for, run out of memory with, or follow out of the model's folder."""
     try:
+        str(model).encode()
+    except UnicodeEncodeError as error:
+        raise BundleError(
+            f"{model}: a name that is no UTF-8, expected one that ONNX Runtime takes; rename the file or its folders"
+        ) from error
+    try:
         with open_regular(model, MAX_MEMBER_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
             if not size:

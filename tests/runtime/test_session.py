@@ -275,6 +275,13 @@ def test_a_refusal_in_another_encoding_is_one_too_and_prints_nothing(capfd: pyte
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_name_that_onnx_runtime_does_not_take_is_said_to_be_one(bundle: Path, tmp_path: Path) -> None:
+    renamed = bundle.rename(tmp_path / "a\udcff")
+    with pytest.raises(BundleError, match=r"a\\udcff/engine.onnx: a name that is no UTF-8") as caught:
+        Purifier.load(renamed)
+    assert "rebuild" not in str(caught.value)
+
+
 def test_a_classifier_that_gives_nan_gives_no_label(tmp_path: Path) -> None:
     model = classifier()
     model.graph.initializer[0].CopyFrom(constant("w", np.full((PIXELS, K), np.nan), np.float32))
