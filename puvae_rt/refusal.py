@@ -55,7 +55,15 @@ def shown(value: Any) -> str:
         return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return ascii(value[:_MAX_SHOWN] if isinstance(value, str) else value)[:_MAX_SHOWN]
+    return brief(value)
+
+
+def brief(value: Any, limit: int = _MAX_SHOWN) -> str:
+    """The beginning of a value's `repr`, printable on any terminal; its type where it has none."""
+    try:
+        return ascii(value[:limit] if isinstance(value, str) else value)[:limit]
+    except Exception:  # an integer of thousands of digits, or whatever an object's own raises
+        return type(value).__name__
 
 
 class _Place(NamedTuple):

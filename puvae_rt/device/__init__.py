@@ -18,6 +18,7 @@ from puvae_rt.device.protocol import (
     Stream,
 )
 from puvae_rt.errors import ContractError, TargetUnavailableError
+from puvae_rt.refusal import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def open_device(name: str | None = None) -> Device:
     layer, _, number = (name or _installed()).partition(":")
     if layer not in LAYERS or (number and not number.isdecimal()):
         known = ", ".join(LAYERS)
-        raise ContractError(f"device: got {name!r}, expected one of {known}, with a number as in 'cuda:1'")
+        raise ContractError(f"device: got {brief(name)}, expected one of {known}, with a number as in 'cuda:1'")
     return _opener(layer)(int(number or 0))
 
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from puvae_rt.errors import ContractError
+from puvae_rt.refusal import brief
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
+
+_MAX_NAME = 200  # characters of a name in a message
 
 
 def checked_source(source: Any) -> str | Path:
@@ -33,32 +36,33 @@ def checked_target(target: Any, known: tuple[str, ...]) -> str | None:
     """One of `known` or None; ContractError for anything else."""
     if target is None or (isinstance(target, str) and target in known):
         return target
-    raise ContractError(f"target: got {target!r}, expected one of {', '.join(known)}")
+    raise ContractError(f"target: got {brief(target)}, expected one of {', '.join(known)}")
 
 
 def checked_seed(seed: Any) -> int | None:
     """An integer from 0 up, or None; ContractError for anything else."""
     if seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0):
         return None if seed is None else int(seed)
-    raise ContractError(f"seed: got {seed!r}, expected an integer from 0 up, or None for another one at each load")
+    raise ContractError(f"seed: got {brief(seed)}, expected an integer from 0 up, or None for another one at each load")
 
 
 def checked_device(device: Any) -> str | Device | None:
     """A device's name, an open device, or None; ContractError for anything else."""
     if device is None or isinstance(device, str) or isinstance(getattr(device, "layer", None), str):
         return device  # type: ignore[no-any-return]
-    raise ContractError(f"device: got {device!r}, expected a name as in 'cuda:1', a device that is open, or None")
+    raise ContractError(f"device: got {brief(device)}, expected a name as in 'cuda:1', a device that is open, or None")
 
 
 def _name_or_path(what: str, value: Any, expected: str) -> str | Path:
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(name, str):
-        raise ContractError(f"{what}: got {value!r}, expected {expected}")
+        raise ContractError(f"{what}: got {brief(value)}, expected {expected}")
     path = name if isinstance(value, str) else Path(name)
     try:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         pass  # a name, or for those to say who look there
     except (OSError, ValueError) as error:  # too long, NUL, a lone surrogate, a folder that may not be entered
-        raise ContractError(f"{what}: got {ascii(value)[:200]} ({error}), expected {expected}") from error
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise ContractError(f"{what}: got {brief(value, _MAX_NAME)} ({problem}), expected {expected}") from error
     return path

@@ -9,6 +9,7 @@ from pathlib import Path
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BundleError, UnknownModelError
 from puvae_rt.files import difference
+from puvae_rt.refusal import brief
 from puvae_rt.schema import Classes, FileHashes, Name, check_version, decode, read_json
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -61,7 +62,7 @@ def shipped(name: str, assets: Path = ASSETS) -> ShippedModel:
     if name not in names:
         close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else "give one of them or a bundle's folder"
-        raise UnknownModelError(f"no shipped model {name!r}; shipped: {', '.join(names) or 'none'}; {hint}")
+        raise UnknownModelError(f"no shipped model {brief(name)}; shipped: {', '.join(names) or 'none'}; {hint}")
     return read_model(assets / name)
 
 

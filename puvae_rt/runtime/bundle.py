@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from puvae_rt._moved import GONE_IN
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
 from puvae_rt.errors import BundleError, QualityError
+from puvae_rt.refusal import brief
 from puvae_rt.runtime import on_demand
 from puvae_rt.runtime.arguments import checked_classifier, checked_device, checked_source, checked_target
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
@@ -98,7 +99,7 @@ def open_bundle(folder: Path, target: str | None = None, require_quality: bool =
     manifest = Manifest.read(folder)
     if target not in (None, manifest.target):
         raise BundleError(
-            f"{folder}: built for target {manifest.target!r}, asked to run on {target!r}; "
+            f"{folder}: built for target {manifest.target!r}, asked to run on {brief(target)}; "
             f"build it with `python -m export.build --target {target}`"
         )
     engine = ENGINE_ONNX_FILE if manifest.target == CPU else ENGINE_PLAN_FILE

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from puvae_rt.errors import ContractError
+from puvae_rt.refusal import brief
 
 AUTO = "auto"
 DEFAULT_THREADS, MAX_THREADS = 1, 1024
@@ -98,7 +99,7 @@ def thread_count(threads: Any) -> int:
         return DEFAULT_THREADS
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise ContractError(
-            f"threads: got {threads!r}, expected an integer from 1 to {MAX_THREADS}, {AUTO!r} where a purifier is "
+            f"threads: got {brief(threads)}, expected an integer from 1 to {MAX_THREADS}, {AUTO!r} where a purifier is "
             f"loaded, or None for {DEFAULT_THREADS}"
         )
     return threads

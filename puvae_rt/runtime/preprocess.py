@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import InputError
+from puvae_rt.refusal import brief
 from puvae_rt.runtime.results import Floats
 
 Bytes = npt.NDArray[np.uint8]
@@ -166,12 +167,15 @@ def _checked(roi: Any, width: int, height: int) -> Roi:
     except Exception:  # nothing that gives four values
         whole = False
     if not whole:
-        raise InputError(f"roi: got {roi!r}, expected four integers (x, y, width, height); round them")
+        raise InputError(f"roi: got {brief(roi)}, expected four integers (x, y, width, height); round them")
     x, y, w, h = int(x), int(y), int(w), int(h)
     if w <= 0 or h <= 0 or w * h > MAX_REGION:
-        raise InputError(f"roi: got size {w}x{h}, expected positive sides and at most {MAX_REGION} pixels")
+        raise InputError(
+            f"roi: got size {brief(w)}x{brief(h)}, expected positive sides and at most {MAX_REGION} pixels"
+        )
     if not (-w < x < width and -h < y < height):
         raise InputError(
-            f"roi: got {(x, y, w, h)}, which does not touch the {width}x{height} frame; it may stick out, not leave it"
+            f"roi: got {brief((x, y, w, h))}, which does not touch the {width}x{height} frame; "
+            "it may stick out, not leave it"
         )
     return x, y, w, h
