@@ -14,7 +14,7 @@ from tests.hostile.harness import RIGHT, Kind
 from tests.runtime import toy
 
 TYPES = ("uint8", "float32", "float64", "int8", "int32", "int64", "bool", "float16", "complex64", "object", "U3")
-NUMBERS = (0, 1, -1, 2, 27, 28, 29, 100, 8191, 1 << 15, (1 << 31) - 1, -(1 << 31), 1 << 40, 10**30, -5)
+NUMBERS = (0, 1, -1, 2, 27, 28, 29, 100, 8191, 1 << 15, (1 << 31) - 1, -(1 << 31), 1 << 40, 10**30, 10**5000, -5)
 NO_NUMBERS = (None, 1.5, float("nan"), float("inf"), "3", True, [1], np.float32(3), np.int8(-7), np.uint64(1 << 63))
 
 

@@ -26,7 +26,7 @@ from puvae_rt.errors import PuvaeError
 SECONDS = 20.0  # of a case; a busy machine needs one
 CRASH_SECONDS = 120.0  # of a case that does not even take signals: the process ends with a traceback
 MEMORY = 16 << 30  # bytes of addresses: what asks for more fails, rather than the machine
-LONGEST = 2000  # characters of a message
+LONGEST = 6000  # characters of a message; a path alone may have 4,096
 RIGHT = "right"
 
 

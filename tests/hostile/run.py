@@ -10,6 +10,7 @@ from pathlib import Path
 
 from puvae_rt.evaluation.results import provenance
 from puvae_rt.files import write_json
+from tests.hostile.arguments import Arguments, Sources
 from tests.hostile.bundles import CacheSlot, DamagedBundle, ResealedManifest, ResealedMember, UsersClassifier
 from tests.hostile.files import Archive, Documents, ImageTree, Videos, WeightsFile
 from tests.hostile.frames import Frames
@@ -19,16 +20,18 @@ from tests.hostile.streams import Streams
 
 KINDS: tuple[type[Kind], ...] = (
     *(DamagedBundle, ResealedManifest, ResealedMember, CacheSlot, UsersClassifier),
-    *(Frames, ImageTree, Archive, WeightsFile, Documents, Videos, Streams, Killed),
+    *(Arguments, Sources, Frames, ImageTree, Archive, WeightsFile, Documents, Videos, Streams, Killed),
 )
 RESULTS = Path(__file__).parents[2] / "results" / "hostile.json"
 SHOWN = 20  # failures in full
 
 
 def shares(cases: int) -> dict[str, int]:
-    """How many cases each kind gets of all: by its weight, and at least one."""
+    """How many cases each kind gets of all: by its weight, and at least one; the first one gets what is left."""
+    first, *others = KINDS
     total = sum(kind.weight for kind in KINDS)
-    return {kind.name: max(1, round(cases * kind.weight / total)) for kind in KINDS}
+    of_others = {kind.name: max(1, round(cases * kind.weight / total)) for kind in others}
+    return {first.name: max(1, cases - sum(of_others.values())), **of_others}
 
 
 def made(kind: type[Kind], folder: Path) -> Kind:
