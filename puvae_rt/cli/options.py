@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -68,10 +69,12 @@ class Flag:
         return (self.help + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
 
     def check(self, name: str, value: Any) -> None:
-        """ContractError for a number out of range, NaN too."""
+        """ContractError for a number out of range; NaN and infinity are in none."""
         for number in value if isinstance(value, tuple) else (value,):
             if not isinstance(number, (int, float)) or isinstance(number, bool):
                 continue
+            if not math.isfinite(number):
+                raise ContractError(f"{name} {number:g}: expected a finite number")
             if self.least is not None and not number >= self.least:
                 raise ContractError(f"{name} {number:g}: expected at least {self.least:g}")
             if self.most is not None and not number <= self.most:

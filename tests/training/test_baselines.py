@@ -152,7 +152,7 @@ def test_the_command_trains_each_baseline_once(tmp_path: Path, command: list[str
     ("more", "told"),
     [
         (["adv_training"], "classifier_a.safetensors"),
-        (["adv_training", "--epsilon", "2"], "epsilon=2.0"),
+        (["adv_training", "--epsilon", "2"], "--epsilon 2: expected at most 1"),
         (["magnet", "--epochs", "0"], "--epochs"),
     ],
 )
