@@ -21,6 +21,7 @@ class Change:
     memory: float
 
     def worse(self, tolerance: float) -> bool:
+        """Whether latency or memory grew by more than the share `tolerance`."""
         return max(self.latency, self.memory) > 1 + tolerance
 
 
@@ -74,6 +75,7 @@ def _scale(bench: Bench, result: Result, yardstick: str | None) -> float:
 
 
 def table(changes: list[Change], tolerance: float) -> str:
+    """The comparison in lines: an engine and batch size each, then and now."""
     width = max(len(change.now.name) for change in changes)
     lines = [f"{'engine':<{width}}  batch  p50 then      now   ratio  RSS ratio  (worse above {1 + tolerance:.2f})"]
     for c in changes:

@@ -30,6 +30,8 @@ _FP32, _FP16 = 4, 2
 
 @dataclass(frozen=True)
 class Kernel:
+    """What one layer of the list costs: multiply-adds, bytes moved, and the precision it computes in."""
+
     name: str
     macs: float
     bytes: float
@@ -82,6 +84,7 @@ def model(manifests: Sequence[Manifest], gpus: Sequence[str], batches: Sequence[
 
 
 def engine_name(manifest: Manifest) -> str:
+    """An engine by its model, precision and passes, as the picture labels it."""
     return f"{manifest.model} {manifest.precision} {_passes(manifest)}"
 
 

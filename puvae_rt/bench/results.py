@@ -38,6 +38,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Bench:
+    """A whole measurement: the machine, the threads of each engine, and a result for each engine and batch size."""
+
     machine: Mapping[str, str | int]
     threads: int
     results: tuple[Result, ...]

@@ -17,6 +17,7 @@ CPU_GOVERNOR = Path("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def is_jetson(root: Path = Path("/")) -> bool:
+    """Whether this is a Jetson, told by its release file or device tree; `root` is the file system's."""
     return (root / RELEASE).exists() or "jetson" in _text(root / MODEL).lower()
 
 

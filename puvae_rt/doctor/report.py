@@ -38,4 +38,5 @@ class Report:
 
     @property
     def gpu_ready(self) -> bool:
+        """Whether a GPU target runs on this machine now."""
         return any(target != "cpu" for target in self.ready)

@@ -53,6 +53,7 @@ class ShippedModel(ModelDescription):
 
 
 def shipped_names(assets: Path = ASSETS) -> tuple[str, ...]:
+    """Names of the models in the package, sorted."""
     return tuple(sorted(path.parent.name for path in assets.glob(f"*/{MODEL_FILE}")))
 
 

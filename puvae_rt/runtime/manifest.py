@@ -70,6 +70,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Engine:
+    """What the compiler made: tensors, layers, and what a frame costs."""
+
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layers: tuple[Layer, ...]
@@ -95,6 +97,8 @@ class Quality:
 
 @dataclass(frozen=True)
 class Options:
+    """How the engine was asked to be built."""
+
     # Sizes the engine is optimised for; any size between them is accepted.
     batch: Annotated[tuple[BatchSize, ...], Meta(min_length=1, description="a list of at least one size")]
     compute_capabilities: Texts  # "8.6", ...; empty on a CPU
@@ -103,6 +107,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Manifest:
+    """The complete identity of a bundle, and its quality report."""
+
     model: Name
     classes: Classes
     contract: ImageContract

@@ -91,9 +91,8 @@ def fit(
 ) -> list[Metrics]:
     """Trains `task.module` in place and returns its curve.
 
-    Resumes from `checkpoint` when the file exists: killed at any step, the run reaches the same weights bit
-    for bit. SIGINT, SIGTERM and SIGHUP take effect once the step is done and in the checkpoint. The caller's random
-    state is left as it was.
+    Resumes from `checkpoint` when the file exists: killed at any step, the run reaches the same weights bit for bit.
+    A signal takes effect once the step is done and in the checkpoint. The caller's random state is left as it was.
 
     Raises:
         CheckpointError: the file belongs to a run with another `identity` or schedule.
