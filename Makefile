@@ -1,10 +1,10 @@
-# make setup | demo | test | hostile | lint | clean.  PYTHON=python3.12 chooses another interpreter.
+# make setup | demo | test | slow | hostile | lint | docs | clean.  PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 OUT := out
 
-.PHONY: setup demo test hostile lint clean
+.PHONY: setup demo test slow hostile lint docs clean
 .DEFAULT_GOAL := setup
 
 # Two stamps: the demo needs no more than the runtime; tests and lint need PyTorch and TensorRT-RTX as well.
@@ -42,10 +42,19 @@ test: $(DEV)
 hostile: $(DEV)
 	$(PY) -m tests.hostile.run
 
+# What takes minutes: the pages of trainings and measurements, on tiny data, and 10,000 hostile cases.
+slow: $(DEV) hostile
+	$(PY) -m pytest -m long
+
+docs: $(DEV)
+	$(PY) -m mkdocs build --quiet
+
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(PY) -m tests.house
+	$(PY) -m mkdocs build --quiet
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
