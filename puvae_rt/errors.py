@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def number_text(value: float) -> str:
+    """A number as a message shows it: short, and with as many digits as tell it from every other."""
+    short = f"{value:g}"
+    return short if float(short) == value or value != value else str(value)
+
+
 def escaped(text: str) -> str:
     """The text with all that is not printable escaped, so that it fits any encoding and does nothing to a terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from puvae_rt.errors import ContractError
+from puvae_rt.errors import ContractError, number_text
 
 OLD_GOES_IN = "0.3"
 _FLAG = "flag"
@@ -74,13 +74,13 @@ class Flag:
             if not isinstance(number, (int, float)) or isinstance(number, bool):
                 continue
             if not math.isfinite(number):
-                raise ContractError(f"{name} {number:g}: expected a finite number")
+                raise ContractError(f"{name} {number_text(number)}: expected a finite number")
             if self.least is not None and not number >= self.least:
-                raise ContractError(f"{name} {number:g}: expected at least {self.least:g}")
+                raise ContractError(f"{name} {number_text(number)}: expected at least {self.least:g}")
             if self.most is not None and not number <= self.most:
-                raise ContractError(f"{name} {number:g}: expected at most {self.most:g}")
+                raise ContractError(f"{name} {number_text(number)}: expected at most {self.most:g}")
             if self.above is not None and not self.above < number < float("inf"):
-                raise ContractError(f"{name} {number:g}: expected a finite number above {self.above:g}")
+                raise ContractError(f"{name} {number_text(number)}: expected a finite number above {self.above:g}")
 
 
 def option(default: Any = dataclasses.MISSING, *, help: str, **flag: Any) -> Any:

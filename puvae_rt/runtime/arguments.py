@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def _name_or_path(what: str, value: Any, expected: str) -> str | Path:
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(name, str):
         raise ContractError(f"{what}: got {brief(value)}, expected {expected}")
+    if name.startswith("~"):
+        with suppress(RuntimeError):  # no such user: then it is a name like any other
+            name = str(Path(name).expanduser())
     path = name if isinstance(value, str) else Path(name)
     try:
         Path(path).stat()

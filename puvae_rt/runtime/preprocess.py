@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.errors import InputError
+from puvae_rt.errors import InputError, number_text
 from puvae_rt.refusal import brief
 from puvae_rt.runtime.results import Floats
 
@@ -133,7 +133,8 @@ def _channels_first(array: npt.NDArray[Any], contract: ImageContract) -> npt.NDA
 def _range_message(low: float, high: float) -> str:
     if np.isnan(low) or np.isnan(high):
         return "images: got NaN, expected values in [0,1]; drop or mend the damaged images"
-    return f"images: got values from {low:g} to {high:g}, expected [0,1]; divide by 255, clip, or pass uint8"
+    got = f"values from {number_text(low)} to {number_text(high)}"
+    return f"images: got {got}, expected [0,1]; divide by 255, clip, or pass uint8"
 
 
 def _frame(frame: Any) -> Bytes:

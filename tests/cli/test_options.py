@@ -152,3 +152,19 @@ def test_a_signal_is_told_with_the_hint(capsys: pytest.CaptureFixture[str]) -> N
 
     assert run_command(stop, hint="nothing was written") == 130
     assert capsys.readouterr().err == "interrupted: nothing was written\n"
+
+
+@pytest.mark.parametrize("command", ["demo video", "demo make-clip", "evaluate", "search"])
+def test_a_negative_seed_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load(command).run(["--seed", "-1"]) == 2
+    assert "--seed -1: expected at least 0" in capsys.readouterr().err
+
+
+def test_a_radius_that_is_no_number_is_refused_without_an_attack(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("demo video").run(["--epsilon", "nan"]) == 2
+    assert "--epsilon nan: expected a finite number" in capsys.readouterr().err
+
+
+def test_a_number_just_out_of_range_is_told_with_all_its_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("demo video").run(["--seed", "-12345678"]) == 2
+    assert "--seed -12345678: expected" in capsys.readouterr().err

@@ -204,3 +204,11 @@ def test_every_error_at_load_is_one_of_ours_and_leaves_the_purifier_usable(purif
             with pytest.raises(PuvaeError):
                 Purifier.load(**{argument: value})
     assert len(purifier.purify(np.zeros((2, 28, 28), np.uint8))) == 2
+
+
+def test_home_is_found_as_in_a_shell(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(bundle.parent))
+    for source in (f"~/{bundle.name}", Path("~", bundle.name)):
+        Purifier.load(source, threads=1, classifier=False).close()
+    with pytest.raises(PuvaeError, match="~nosuchuser"):
+        Purifier.load("~nosuchuser/bundle")

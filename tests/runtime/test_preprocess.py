@@ -187,3 +187,10 @@ def test_resizing_is_opencvs() -> None:
     region = FRAME_GRAY[10:70, 20:90]
     want = cv2.resize(region, (28, 28), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(as_input(FRAME_GRAY, (20, 10, 70, 60), GRAY)[0, 0], want / np.float32(255))
+
+
+def test_a_value_just_out_of_range_is_told_with_enough_digits() -> None:
+    images = np.zeros((1, *GRAY.shape), np.float32)
+    images[0, 0, 0, 0] = 1.000001
+    with pytest.raises(InputError, match=r"from 0 to 1\.00000\d*, expected \[0,1\]"):
+        as_batch(images, GRAY)

@@ -30,7 +30,7 @@ class Options:
         default_text="those of the model",
         role=READ,
     )
-    seed: int = option(0, help="seed of everything random")
+    seed: int = option(0, help="seed of everything random", least=0)
 
 
 def run(options: Options) -> Outcome:

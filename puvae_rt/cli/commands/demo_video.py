@@ -42,7 +42,7 @@ class Options:
         _arguments.NO_ATTACK, help="attack on every digit", choices=(_arguments.NO_ATTACK, *_arguments.ATTACKS)
     )
     epsilon: float = option(EPSILON, help="L-infinity radius of the attack, of pixels in [0,1]")
-    seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'")
+    seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0)
     out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
     headless: bool = option(False, help="show no window, even with a display")
     max_frames: int | None = option(

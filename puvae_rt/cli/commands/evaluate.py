@@ -105,7 +105,7 @@ class Options:
     apgd_steps: int = option(Effort.apgd_steps, help="steps of APGD in --adaptive", least=1)
     queries: int = option(Effort.queries, help="queries of Square in --adaptive", least=1)
     threads: int | None = option(None, help="threads of the engine that --time times", default_text="all, for a batch")
-    seed: int = option(Search.seed, help="seed of everything random")
+    seed: int = option(Search.seed, help="seed of everything random", least=0)
 
 
 def run(options: Options) -> Outcome:

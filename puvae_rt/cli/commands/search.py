@@ -33,7 +33,7 @@ class Options:
     validation_images: int = option(
         SearchSettings.validation, help="number of validation images", least=1, old=("--validation",)
     )
-    seed: int = option(SearchSettings.seed, help="seed of everything random")
+    seed: int = option(SearchSettings.seed, help="seed of everything random", least=0)
 
 
 def run(options: Options) -> Outcome:
