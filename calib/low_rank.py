@@ -144,7 +144,7 @@ def _identity(dataset: Dataset, recipe: Recipe, ranks: Ranks) -> dict[str, Any]:
 
 def _made_for(dataset: Dataset, read: Reader, file: Path) -> tuple[Any, dict[str, Any]]:
     model, meta = read(file)
-    require_made_for(file, meta, dataset, "train it on these images, with puvae_rt.train")
+    require_made_for(file, meta, dataset, "train it on these images, with `puvae train`")
     return model, meta
 
 

@@ -190,6 +190,6 @@ def _check_sizes(folder: Path) -> None:
         if (size := path.stat().st_size) >= MAX_ASSET_BYTES:
             raise BuildError(
                 f"{path.name}: {size:,} bytes, expected less than {MAX_ASSET_BYTES:,} to be kept in git; factor the "
-                "purifier to low rank with `python -m calib.low_rank`, store classifiers with --half and at a lower "
+                "purifier to low rank with `puvae low-rank`, store classifiers with --half and at a lower "
                 "--classifier-rank, or ship fewer --images"
             )

@@ -109,7 +109,7 @@ def show(section: dict[str, Any]) -> str:
 
 def sanitizer_commands(folder: Path) -> list[str]:
     """The commands to run under compute-sanitizer, which slows a kernel down a hundredfold: few images are enough."""
-    command = f"python -m export.verify {folder} --device {GPU} --images 10"
+    command = f"python -m puvae_rt verify {folder} --device {GPU} --images 10"
     return [f"compute-sanitizer --tool {tool} --error-exitcode 1 {command}" for tool in SANITIZERS]
 
 

@@ -20,7 +20,7 @@ Labels = npt.NDArray[np.int64]
 CLEAN = "clean"
 ATTACKED = "attacked_"  # array names: images, labels, attacked_<attack>
 MAX_BYTES = 1 << 30
-_REMEDY = "give the samples.npz that export.assets wrote"
+_REMEDY = "give the samples.npz that `puvae pack` wrote"
 
 
 @dataclass(frozen=True)

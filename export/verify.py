@@ -70,7 +70,7 @@ def find_samples(
     """The test images given, or those shipped with a model of this name, or else 200 of its dataset.
 
     Args:
-        given: an .npz that export.assets wrote.
+        given: an .npz that `puvae pack` wrote.
         data: the dataset to take images of, even where others ship; attacked as those that ship are.
         model: what is verified.
         progress: told of each attack made here.
@@ -82,7 +82,7 @@ def find_samples(
     if model.model not in shipped_names():
         raise DataError(
             f"model {model.model!r} ships no test images to verify with, and no classifier to attack others on; give "
-            "--samples FILE.npz (images, labels, and attacked_<name>, all uint8, as export.assets writes it), or build "
+            "--samples FILE.npz (images, labels, and attacked_<name>, all uint8, as `puvae pack` writes it), or build "
             "with --no-verify"
         )
     known = shipped(model.model)

@@ -136,3 +136,8 @@ def _bare(kind: Any) -> Any:
 
 def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(_bare(kind), include_extras=True)
+
+
+def install(extra: str) -> str:
+    """How to install an extra of this package, as words to follow "install it with"."""
+    return f"`python -m pip install '.[{extra}]'` in the folder of its clone"

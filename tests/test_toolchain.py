@@ -90,7 +90,7 @@ def test_a_build_on_demand_never_runs_a_stranger(strangers: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_purifier_for_a_gpu_is_built_beside_a_stranger(strangers: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install 'puvae-rt[rtx]'")
+    pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install '.[rtx]'")
     code = (
         "import numpy as np\nfrom puvae_rt import Purifier\n"
         "with Purifier.load('mnist', target='rtx', device='emulated') as p:\n"

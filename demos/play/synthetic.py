@@ -67,7 +67,7 @@ def load_shipped(model: str) -> Samples:
     if SAMPLES_FILE not in found.sha256:
         raise DataError(
             f"model {model!r} ships no test images to film, expected a model with {SAMPLES_FILE}; film others with "
-            "`python -m demos.make_clip --samples FILE.npz` and give the clip as --source, or choose another --model"
+            "`puvae demo make-clip --samples FILE.npz` and give the clip as --source, or choose another --model"
         )
     return load_samples(found.path(SAMPLES_FILE))
 

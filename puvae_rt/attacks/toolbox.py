@@ -1,4 +1,4 @@
-"""Adaptive attacks of the Adversarial Robustness Toolbox, an optional dependency: pip install 'puvae-rt[dev]'.
+"""Adaptive attacks of the Adversarial Robustness Toolbox, an optional dependency, of the extra "dev".
 
 - APGD on cross-entropy and on the logit ratio with averaged predictions: AutoAttack's "rand" version (Croce and
   Hein 2020).
@@ -18,6 +18,7 @@ from puvae_rt.attacks.constants import AUTO_STEPS, SQUARE_QUERIES
 from puvae_rt.attacks.radii import check_epsilon
 from puvae_rt.attacks.white_box import Model
 from puvae_rt.errors import TargetUnavailableError
+from puvae_rt.refusal import install
 
 AUTO_EOT = 20  # AutoAttack's own, as AUTO_STEPS
 
@@ -114,5 +115,5 @@ def _toolbox(module: str) -> Any:
         return import_module(f"art.{module}")
     except ImportError as error:
         raise TargetUnavailableError(
-            f"this attack needs the Adversarial Robustness Toolbox ({error}); pip install 'puvae-rt[dev]'"
+            f"this attack needs the Adversarial Robustness Toolbox ({error}); install it with {install('dev')}"
         ) from error

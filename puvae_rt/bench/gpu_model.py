@@ -97,7 +97,7 @@ def _check(manifest: Manifest, batches: Sequence[int]) -> None:
     if not sum(layer.macs for layer in manifest.engine.layers):
         raise BenchmarkError(
             f"{name}: no costs in its layer list, expected those of a TensorRT engine; build it with "
-            "`python -m export.build --target rtx --precision fp16`"
+            "`puvae build --target rtx --precision fp16`"
         )
     if min(batches) > largest:
         raise BenchmarkError(

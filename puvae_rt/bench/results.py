@@ -13,7 +13,7 @@ from puvae_rt.runtime import machine
 from puvae_rt.schema import AboveZero, Count, NonNegative, Positive, Text, Texts, decode, read_json
 
 _MAX_BYTES = 16 << 20
-_REMEDY = "give a file that `python -m puvae_rt.bench --json` wrote"
+_REMEDY = "give a file that `puvae bench --json` wrote"
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,9 @@ def _told(error: BaseException) -> str | None:
         unhelpful = isinstance(error, OSError) and "expected" not in str(error)
         return f"{error}; {_PATHS}" if unhelpful else str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f"{error.name} is not installed; python -m pip install 'puvae-rt[{EXTRAS[error.name]}]'"
+        from puvae_rt.refusal import install
+
+        return f"{error.name} is not installed; install it with {install(EXTRAS[error.name])}"
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, or ask for less at once"
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):

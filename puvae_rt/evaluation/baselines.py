@@ -22,7 +22,7 @@ def keep_baselines(models: Path, dataset: str, baselines: Path) -> dict[str, int
     found = [path for pattern in PATTERNS for path in sorted((models / dataset).glob(f"{pattern}.safetensors"))]
     found = [path for path in found if not path.stem.endswith(".checkpoint")]
     if not found:
-        raise CheckpointError(f"{models / dataset}: no baseline; train one with `python -m puvae_rt.train_baselines`")
+        raise CheckpointError(f"{models / dataset}: no baseline; train one with `puvae train-baselines`")
     folder, sizes = baselines / dataset, {}
     for path in found:
         tensors, meta = load_tensors(path)

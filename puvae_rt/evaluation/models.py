@@ -78,9 +78,9 @@ class Folder:
             model, file = shipped(self.path.name), WEIGHTS_FILE if name == PUVAE_OURS else f"{name}{ONNX}"
             if file in model.sha256:
                 return model.path(file)
-        command = "train" if name.startswith(("classifier", "puvae")) else "train_baselines"
+        command = "train" if name.startswith(("classifier", "puvae")) else "train-baselines"
         raise CheckpointError(
-            f"{self.path / name}{SUFFIX}: no such file; train it with `python -m puvae_rt.{command}`, or give --runs"
+            f"{self.path / name}{SUFFIX}: no such file; train it with `puvae {command}`, or give --runs"
         )
 
     def digest(self, name: str) -> str:

@@ -29,7 +29,7 @@ MAX_BYTES = 64 << 20
 CONFIDENCE_Z = 1.959964  # two-sided 95%
 _PACKAGE = Path(__file__).parents[1]
 _CODE = (":(top)", ":(top,exclude)results", ":(top,exclude)docs", ":(top,exclude)*.md")  # what a number can depend on
-_REMEDY = "measure it again with `python -m puvae_rt.evaluate`, or move the file away"
+_REMEDY = "measure it again with `puvae evaluate`, or move the file away"
 
 
 @dataclass(frozen=True)

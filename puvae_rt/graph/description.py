@@ -13,7 +13,7 @@ from puvae_rt.graph.passes.cpu import CPU
 from puvae_rt.models.header import FORMAT, META_KEY, PUVAE, check_kind
 from puvae_rt.schema import Classes, Name, NonNegative, Texts, decode, parse
 
-_REMEDY = "give an .onnx that export.build or export.assets wrote, or a .safetensors of weights"
+_REMEDY = "give an .onnx that `puvae build` or `puvae pack` wrote, or a .safetensors of weights"
 
 
 @dataclass(frozen=True)

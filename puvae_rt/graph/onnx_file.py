@@ -16,7 +16,7 @@ from puvae_rt.models.spec import LATENT
 from puvae_rt.onnx_io import check_sound, read_onnx
 
 MAX_NODES = 1000
-_REMEDY = "give an .onnx that export.build or export.assets wrote"
+_REMEDY = "give an .onnx that `puvae build` or `puvae pack` wrote"
 
 
 def write_onnx(path: Path, graph: Graph, description: Description) -> None:

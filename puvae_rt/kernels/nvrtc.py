@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from puvae_rt.errors import BuildError, FileError, TargetUnavailableError
 from puvae_rt.files import atomic_file, read_bytes
+from puvae_rt.refusal import install
 from puvae_rt.user_cache import MAX_KERNEL_BYTES, cache_folder, evict, mark_used, warn_unwritable
 
 OPTIONS = ("--std=c++17",)
 _MAX_BYTES = 64 << 20  # of one module; the product's have under one megabyte
 _DIGEST_BYTES = 32
-_INSTALL = "install NVRTC with `pip install 'puvae-rt[cuda]'` (CUDA 12 boards: 'puvae-rt[cuda12]')"
+_INSTALL = f"install NVRTC with {install('cuda')}; for CUDA 12 boards, {install('cuda12')}"
 
 
 class Compiled(NamedTuple):
@@ -68,7 +69,7 @@ def target(
     if version[0] > driver[0]:
         raise TargetUnavailableError(
             f"NVRTC {version[0]}.{version[1]} makes code for drivers of CUDA {version[0]}, and this one has CUDA "
-            f"{driver[0]}.{driver[1]}; install the NVRTC of that CUDA (12: `pip install 'puvae-rt[cuda12]'`), "
+            f"{driver[0]}.{driver[1]}; install the NVRTC of that CUDA (12: {install('cuda12')}), "
             "or a newer driver"
         )
     if number in supported:

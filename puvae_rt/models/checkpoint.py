@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
 
 MAX_FILE_BYTES = 1 << 30
-_REMEDY = "give a .safetensors that puvae_rt.train wrote"
+_REMEDY = "give a .safetensors that `puvae train` wrote"
 
 
 @contextmanager

@@ -93,14 +93,14 @@ def open_bundle(folder: Path, target: str | None = None, require_quality: bool =
     """
     if not (folder / MANIFEST_FILE).is_file():
         raise BundleError(
-            f"{folder}: no {MANIFEST_FILE} in it; give a folder that `python -m export.build` wrote, "
+            f"{folder}: no {MANIFEST_FILE} in it; give a folder that `puvae build` wrote, "
             f"or a shipped model: {', '.join(shipped_names())}"
         )
     manifest = Manifest.read(folder)
     if target not in (None, manifest.target):
         raise BundleError(
             f"{folder}: built for target {manifest.target!r}, asked to run on {brief(target)}; "
-            f"build it with `python -m export.build --target {target}`"
+            f"build it with `puvae build --target {target}`"
         )
     engine = ENGINE_ONNX_FILE if manifest.target == CPU else ENGINE_PLAN_FILE
     if engine not in manifest.files:
@@ -121,7 +121,7 @@ def open_bundle(folder: Path, target: str | None = None, require_quality: bool =
 
 def _check_quality(folder: Path, manifest: Manifest) -> None:
     if manifest.quality is None:
-        logger.warning("%s: its quality was never verified; run `python -m export.verify %s`", folder, folder)
+        logger.warning("%s: its quality was never verified; run `puvae verify %s`", folder, folder)
     elif not manifest.quality.passed:
         failures = "; ".join(manifest.quality.failures)
         raise QualityError(f"{folder}: did not pass its quality gate ({failures}), expected a pass; rebuild it")

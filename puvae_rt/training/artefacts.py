@@ -50,7 +50,7 @@ __all__ = [
     "save_puvae",
 ]
 
-_REMEDY = "give a .safetensors that puvae_rt.train wrote, or train again"
+_REMEDY = "give a .safetensors that `puvae train` wrote, or train again"
 _TYPES = (torch.float32, torch.float16)  # FP16 is how baselines are kept
 _THIN = ".0.weight"  # ends the name of the first of two thin layers
 LOW_RANK = "_low_rank"  # behind the name of a PuVAE whose layers calib.low_rank has factored

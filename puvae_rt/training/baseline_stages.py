@@ -75,7 +75,7 @@ def plan_adversarial(
     """
     file = stage.folder / f"classifier_{architecture.lower()}.safetensors"
     attacked, meta = load_classifier(file)
-    require_made_for(file, meta, dataset, "train it on these images first, with puvae_rt.train")
+    require_made_for(file, meta, dataset, "train it on these images first, with `puvae train`")
     history = {"schedule": schedule.record(), "epsilon": epsilon}
     history |= {"normalized": True} if meta.get("normalized") else {}  # as in front of the attacked one
     named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon}

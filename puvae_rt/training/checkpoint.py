@@ -15,7 +15,7 @@ from puvae_rt.models.checkpoint import opened
 from puvae_rt.models.header import META_KEY, read_document
 from puvae_rt.weights_file import atomic_weights
 
-REMEDY = "delete it to start afresh, or give a .safetensors that puvae_rt.train wrote"
+REMEDY = "delete it to start afresh, or give a .safetensors that `puvae train` wrote"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ def search(args: SearchSettings) -> dict[str, Any]:
     dataset = replace(dataset, train=dataset.train.head(args.images))
     file = args.runs / dataset.name / "source.safetensors"
     source, meta = load_classifier(file)
-    require_made_for(file, meta, dataset, "train it on these images, with puvae_rt.train")
+    require_made_for(file, meta, dataset, "train it on these images, with `puvae train`")
     inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
     path = args.out / f"search_{dataset.name}.json"
     rows, pictures = read_finished(path)

@@ -209,7 +209,7 @@ def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]
         if recipe.threshold_start and ranks.trunk is not None:
             raise ContractError(
                 f"ranks={tuple(ranks)}: images that are black and white start from thresholds, for which the "
-                "convolutions have to be dense; leave --ranks out, and factor the trained model with calib.low_rank"
+                "convolutions have to be dense; leave --ranks out, and factor the trained model with `puvae low-rank`"
             )
         return recipe, schedule, Start(ranks, s.normalized or any_light(dataset))
     if s.ranks or s.normalized:

@@ -43,7 +43,7 @@ def test_no_baseline_is_an_error(bars: Study, capsys: pytest.CaptureFixture[str]
     for path in bars.models.glob("*.safetensors"):
         path.unlink()
     assert baselines.main(keep(bars)) == 2
-    assert "bars: no baseline; train one with `python -m puvae_rt.train_baselines`" in capsys.readouterr().err
+    assert "bars: no baseline; train one with `puvae train-baselines`" in capsys.readouterr().err
     assert not bars.options.baselines.exists()
 
 

@@ -40,7 +40,7 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
         (["--gan-steps", "0"], "--gan-steps"),
         (["--gan-rate", "nan"], "--gan-rate"),
         (["--gan-spread", "0"], "--gan-spread"),
-        (["--runs", "nowhere"], "python -m puvae_rt.train"),
+        (["--runs", "nowhere"], "`puvae train`"),
         (["--adaptive", "--defense", "defense_gan"], "defense 'defense_gan'"),
         (["--sigma-sweep", "--defense", "magnet"], "sigma_eps is PuVAE's"),
         (["--dataset", "elsewhere", "--data", "nowhere.npz"], "nowhere.npz"),

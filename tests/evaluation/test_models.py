@@ -77,9 +77,9 @@ def test_a_training_comes_before_what_ships_and_low_rank_before_the_full(tmp_pat
 
 
 def test_what_is_nowhere_is_named_with_the_command_that_trains_it(tmp_path: Path, bars: Study) -> None:
-    with pytest.raises(CheckpointError, match=r"mnist/magnet.safetensors: no such file; train it .*train_baselines"):
+    with pytest.raises(CheckpointError, match=r"mnist/magnet.safetensors: no such file; train it .*train-baselines"):
         Folder(tmp_path, "mnist").weights("magnet")
-    with pytest.raises(CheckpointError, match=r"puvae_paper.safetensors: no such file; train it .*puvae_rt.train`"):
+    with pytest.raises(CheckpointError, match=r"puvae_paper.safetensors: no such file; train it .*`puvae train`"):
         Folder(tmp_path, "mnist").weights("puvae_paper")
     with pytest.raises(CheckpointError, match=r"classifier_b.safetensors: no such file"):
         Folder(bars.options.models, "bars").weights("classifier_b")

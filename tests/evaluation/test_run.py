@@ -84,7 +84,7 @@ def test_settings_are_told_with_the_number(bars: Study) -> None:
 
 def test_untrained_models_are_named_with_the_command_that_trains_them(bars: Study) -> None:
     (bars.models / "magnet.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"magnet.safetensors.*puvae_rt.train_baselines"):
+    with pytest.raises(CheckpointError, match=r"magnet.safetensors.*`puvae train-baselines`"):
         evaluate(cells(bars, ("none",), ("magnet",)), bars.dataset, bars.options)
 
 

@@ -22,7 +22,7 @@ from tests import tolerances
 from tests.gpu.bundles import save_gpu_bundle
 from tests.runtime import toy
 
-pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install 'puvae-rt[rtx]'")
+pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install '.[rtx]'")
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def sparse(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], type[PuvaeError], str]] = {
-    "no manifest": (lambda b: (b / MANIFEST_FILE).unlink(), BundleError, r"no manifest.json .*export.build"),
+    "no manifest": (lambda b: (b / MANIFEST_FILE).unlink(), BundleError, r"no manifest.json .*puvae build"),
     "manifest cut short": (lambda b: os.truncate(b / MANIFEST_FILE, 200), BundleError, "manifest"),
     "manifest of another schema": (edit(schema=99), BundleError, "schema"),
     "manifest without files": (edit(files={}), BundleError, "files"),

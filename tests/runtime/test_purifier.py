@@ -282,7 +282,7 @@ def test_bad_thread_counts(bundle: Path, threads: object) -> None:
 def test_an_unverified_bundle_is_said_to_be_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bundle = toy.save_bundle(tmp_path / "unverified", quality=None)
     with caplog.at_level(logging.WARNING), Purifier.load(bundle, threads=1):
-        assert "export.verify" in caplog.text
+        assert "`puvae verify " in caplog.text
 
 
 def test_the_package_names_what_it_exports() -> None:

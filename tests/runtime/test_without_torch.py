@@ -96,4 +96,4 @@ def test_training_says_what_to_install(runtime_python: Path) -> None:
     command = [runtime_python, "-m", "puvae_rt.train"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert done.returncode != 0
-    assert "puvae-rt[train]" in done.stderr and "Traceback" not in done.stderr
+    assert "'.[train]'" in done.stderr and "Traceback" not in done.stderr

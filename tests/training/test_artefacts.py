@@ -76,7 +76,7 @@ def test_weights_of_another_type_are_refused(tmp_path: Path, kind: str) -> None:
 def test_a_foreign_file_is_no_key_error(tmp_path: Path, kind: str, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata)
-    with pytest.raises(CheckpointError, match=r"foreign.safetensors: no 'puvae' metadata; .* puvae_rt.train"):
+    with pytest.raises(CheckpointError, match=r"foreign.safetensors: no 'puvae' metadata; .* `puvae train`"):
         LOADERS[kind][0](path)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from puvae_rt.device import Properties
 from puvae_rt.errors import BundleError, ContractError, TargetUnavailableError
+from puvae_rt.refusal import install
 from puvae_rt.runtime.manifest import Manifest
 
 
@@ -28,7 +29,7 @@ class Library(NamedTuple):
 
 
 LIBRARIES = {
-    "rtx": Library("tensorrt_rtx", "TensorRT-RTX", "install it with `python -m pip install 'puvae-rt[rtx]'`", True),
+    "rtx": Library("tensorrt_rtx", "TensorRT-RTX", f"install it with {install('rtx')}", True),
     "tensorrt": Library(
         "tensorrt",
         "TensorRT",
@@ -139,7 +140,7 @@ def check_identity(manifest: Manifest, properties: Properties, version: str, whe
     if (built := manifest.tools.get(module)) != version:
         raise BundleError(
             f"{where}: built by {module} {built or 'unknown'}, this machine has {version}; engines do not cross "
-            f"releases: rebuild it here with `python -m export.build --target {manifest.target}`"
+            f"releases: rebuild it here with `puvae build --target {manifest.target}`"
         )
     mine, supported = dotted(properties.compute_capability), manifest.options.compute_capabilities
     if supported and mine not in supported:
