@@ -51,7 +51,7 @@ class Settings:
         precision: "fp32" or "fp16".
         passes: "exact", or "none" for the slow reference.
         sigma: scale of the sampling noise; 0 is deterministic.
-        batch: sizes to compile for.
+        batch: the smallest and the largest size to compile for; a single one is both.
         compute_capabilities: GPUs to compile for, such as "8.6"; None is every supported one.
         classifier: "none", a shipped one's name or a file; None is the shipped model's default.
         samples: test images for the gate, .npz; None is those shipped.
@@ -84,6 +84,13 @@ class Settings:
             raise ContractError(f"--sigma {self.sigma}: expected a finite number >= 0; the paper's choice is 0.1")
         if not self.batch or any(not 1 <= size <= MAX_BATCH for size in self.batch):
             raise ContractError(f"--batch {self.batch}: expected sizes from 1 to {MAX_BATCH}, such as 1,8")
+        if len(self.batch) > 2:
+            raise ContractError(f"--batch {self.batch}: expected one size, or the smallest and largest, such as 1,8")
+        for flag, given in (("samples", self.samples), ("data", self.data)):
+            if given is not None and not self.verify:
+                raise ContractError(
+                    f"--{flag} {given}: expected none with --no-verify, which takes no images; leave one of them out"
+                )
         check_compute_capabilities(self.target, self.compute_capabilities)
 
     @property

@@ -202,7 +202,8 @@ def refuse_overwrite(
         inputs: files and folders that are read, in the same way.
         sealed: folders that nothing may be written into, such as bundles.
     Raises:
-        ContractError: two of them are one, an input lies inside an output, or an output inside a sealed folder.
+        ContractError: two of them are one, an input lies inside an output, or an output inside a sealed folder or
+            another output.
     """
     sealed = sealed or {}
     taken = [(name, Path(path)) for name, path in {**inputs, **sealed}.items() if path is not None]
@@ -210,7 +211,8 @@ def refuse_overwrite(
         if path is None or _is_stream(path):
             continue
         for other, known in taken:
-            if _overlap(path, known) or (other in sealed and _folded(known) in _folded(path).parents):
+            closed = other in sealed or other in outputs
+            if _overlap(path, known) or (closed and _folded(known) in _folded(path).parents):
                 raise ContractError(
                     f"{name}: got {path}, which would overwrite {other} ({known}) or part of it; expected another path"
                 )

@@ -9,7 +9,9 @@ import pytest
 
 from demos import make_clip, video
 from export import assets, build, thin_classifier, verify
+from puvae_rt import evaluate, train
 from puvae_rt.bench import command as bench
+from puvae_rt.cli.command import load
 from puvae_rt.kernels import report as kernels
 
 Main = Callable[[Sequence[str]], int]
@@ -38,11 +40,28 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "bench, --json into the bundle": (bench.main, "--bundle bundle --json bundle/manifest.json"),
     "bench, the picture over --json": (bench.main, "--model-gpu orin --bundle bundle --json new.png"),
     "build, --out over the samples": (build.main, "--model mnist --out . --samples mnist-cpu-fp32/a.npz"),
+    "build, --json into the new bundle": (
+        build.main,
+        "--model mnist --out o --no-verify --json o/mnist-cpu-fp32/x.onnx",
+    ),
+    "build, --json over the new bundle": (build.main, "--model mnist --out o --no-verify --json o/mnist-cpu-fp32"),
+    "build, --json into a bundle beside it": (build.main, "--target cpu --out . --json bundle/new.json"),
+    "evaluate, --json among the results": (evaluate.main, "--results r --json r/defense.json"),
+    "search, --json among the results": (load("search").run, "--results r --json r/trials.json"),
+    "train, --json among the runs": (train.main, "--runs r --json r/mnist/report.json"),
+    "low-rank, --json among the runs": (load("low-rank").run, "--runs r --json r/mnist/report.json"),
+    "train-baselines, --json among the runs": (load("train-baselines").run, "--runs r --json r/mnist/report.json"),
+    "keep-baselines, --json among them": (load("keep-baselines").run, "--baselines r --json r/report.json"),
+    "keep-accuracy, --json over --out": (load("keep-accuracy").run, "--out new.json --json new.json"),
     "build, --out over the classifier": (build.main, "--model mnist --out . --classifier mnist-cpu-fp32/a.onnx"),
     "thin_classifier, --out over the weights": (thin_classifier.main, "--weights a.onnx --out a.onnx"),
     "assets, --out over the weights": (
         assets.main,
         "--puvae bundle/p.safetensors --source a.onnx --target a.onnx --out bundle",
+    ),
+    "assets, --json into --out": (
+        assets.main,
+        "--weights a.onnx --source-classifier a.onnx --classifier a.onnx --out new --json new/model.json",
     ),
     "kernels, the table over --json": (kernels.main, "--json report.md"),
 }

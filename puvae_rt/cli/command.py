@@ -70,7 +70,8 @@ class Command:
 
     The module may have HINT, told after a signal; CHECKS, errors that are a failed check; `beside_json(options)`, what
     is written beside the file of --json and its suffix; `also_read(options)`, paths that are read and are no flag's;
-    and `at_end(code)`, called last.
+    `sealed_around(options, path)`, the folder that the command writes and in which the path of --json lies, if it lies
+    in one that is no flag's; and `at_end(code)`, called last.
     """
 
     def __init__(self, name: str, entry: Entry, module: ModuleType) -> None:
@@ -106,14 +107,15 @@ class Command:
 
     def _check_paths(self, options: Any, json_path: str | None) -> None:
         """ContractError where a path cannot be written, or writing it would destroy what is read."""
-        outputs = paths_of(options, WRITTEN)
+        outputs, sealed = paths_of(options, WRITTEN), paths_of(options, SEALED)
         if json_path is not None and json_path != STDOUT:
             check_json(json_path)
             outputs["--json"] = Path(json_path)
+            sealed |= getattr(self.module, "sealed_around", lambda *_: {})(options, Path(json_path))
             if beside := getattr(self.module, "beside_json", lambda _: None)(options):
                 outputs[f"the {beside[0]} of --json"] = Path(json_path).with_suffix(beside[1])
         inputs = paths_of(options, READ) | getattr(self.module, "also_read", lambda _: {})(options)
-        refuse_overwrite(outputs, inputs, paths_of(options, SEALED))
+        refuse_overwrite(outputs, inputs, sealed)
 
     def _takes_words(self) -> bool:
         return any(flag.positional for flag in flags_of(self.module.Options).values())

@@ -36,6 +36,8 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
         (["--epsilon", "1.5"], "epsilon=1.5: expected 0 < epsilon <= 1"),
         (["--epsilon", "0"], "epsilon=0.0"),
         (["--epsilon", "0", "--data", "nowhere.npz"], "epsilon=0.0"),
+        (["--time", "--bundle", "nope", "--data", "nowhere.npz"], "no shipped model 'nope'"),
+        (["--bundle", "no/bundle", "--data", "nowhere.npz"], "no/bundle: no manifest.json in it"),
         (["--images", "0"], "expected at least 1 image"),
         (["--gan-steps", "0"], "--gan-steps"),
         (["--gan-rate", "nan"], "--gan-rate"),

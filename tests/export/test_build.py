@@ -271,6 +271,9 @@ def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path,
         ({"sigma": -1.0}, r"--sigma -1.0: expected a finite number >= 0"),
         ({"sigma": float("nan")}, r"--sigma nan"),
         ({"batch": (0, 8)}, r"--batch \(0, 8\): expected sizes from 1"),
+        ({"batch": (1, 2, 3)}, r"--batch \(1, 2, 3\): expected one size, or the smallest and largest"),
+        ({"verify": False, "samples": Path("absent.npz")}, r"--samples absent.npz: expected none with --no-verify"),
+        ({"verify": False, "data": Path("absent")}, r"--data absent: expected none with --no-verify"),
         ({"batch": ()}, r"--batch \(\): expected"),
         ({"compute_capabilities": ("8.6",)}, r"--compute-capability 8.6: target 'cpu' builds for the machine"),
     ],
@@ -379,3 +382,12 @@ def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert command.main(["--model", NAME, "--out", str(tmp_path / "out")]) == 130
     assert "no bundle was written" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_sizes_of_a_call_are_taken_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
+    from puvae_rt.cli.commands.build import _sizes
+
+    assert (_sizes("8,1"), _sizes("1,8"), _sizes("8")) == ((1, 8), (1, 8), (8,))
+    with pytest.raises(SystemExit):
+        command.main(["--batch", "1,2,3"])
+    assert "'1,2,3': expected one size, or the smallest and the largest" in capsys.readouterr().err

@@ -6,6 +6,7 @@ The bundle OUT/MODEL-TARGET-PRECISION appears whole or not at all, and replaces 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, option
+from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import QualityError
 from puvae_rt.runtime.manifest import TARGETS
 
@@ -24,9 +26,12 @@ _defaults = _settings.Settings
 
 def _sizes(text: str) -> tuple[int, ...]:
     try:
-        return tuple(sorted({int(size) for size in text.split(",")}))
+        sizes = [int(size) for size in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected sizes separated by commas, such as 1,8") from None
+        sizes = []
+    if not 1 <= len(sizes) <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one size, or the smallest and the largest, such as 1,8")
+    return tuple(sorted(set(sizes)))
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Options:
     sigma: float = option(_defaults.sigma, help="scale of the sampling noise; 0 is deterministic")
     batch: tuple[int, ...] = option(
         _defaults.batch,
-        help=f"smallest and largest number of images of a call, 1 to {_settings.MAX_BATCH}",
+        help=f"smallest and largest number of images of a call, 1 to {_settings.MAX_BATCH}, in either order; a single "
+        "number is both",
         parse=_sizes,
         metavar="N,N",
         default_text=",".join(map(str, _defaults.batch)),
@@ -69,7 +75,19 @@ class Options:
     data: Path | None = option(
         None, help=shared.VERIFIED_DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ, group="images"
     )
-    no_verify: bool = option(False, help="skip the quality gate; the manifest records it")
+    no_verify: bool = option(False, help="skip the quality gate; the manifest records it; not with --samples or --data")
+
+
+def sealed_around(options: Options, path: Path) -> dict[str, Path]:
+    """The bundle in OUT that `path` lies in: one that is there, or one that this build may write."""
+    ending, out = f"-{options.target}-{options.precision}", os.path.realpath(options.out)
+    inside = Path(os.path.realpath(path))
+    for folder in (inside, *inside.parents):
+        if str(folder.parent).casefold() == out.casefold() and (
+            folder.name.casefold().endswith(ending) or (folder / MANIFEST_FILE).is_file()
+        ):
+            return {"the bundle": folder}
+    return {}
 
 
 def run(options: Options) -> Outcome:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from puvae_rt.attacks.radii import check_epsilon
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import READ, option
+from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.defenses.gan_search import Search
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import (
@@ -61,7 +61,7 @@ class Options:
     data: Path | None = option(None, help=shared.DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ)
     runs: Path = option(RUNS, help=f"{shared.RUNS_HELP}; the models that ship stand in", old=("--models",))
     baselines: Path = option(BASELINES, help="folder of kept baselines, taken where RUNS lacks one")
-    results: Path = option(Path("results"), help=f"{shared.RESULTS_HELP}; read and written to")
+    results: Path = option(Path("results"), help=f"{shared.RESULTS_HELP}; read and written to", role=SEALED)
     bundle: str | None = option(
         None,
         help="engine that --time times: a bundle's folder or a shipped model's name",
@@ -118,6 +118,10 @@ def run(options: Options) -> Outcome:
         raise ContractError(
             f"--images {options.images}, --defense-gan-images {options.defense_gan_images}: expected at least 1 image"
         )
+    if options.bundle is not None:
+        from puvae_rt.runtime.bundle import resolve
+
+        resolve(options.bundle, None, classifier=False)  # this, too
     search = Search(options.gan_steps, options.gan_restarts, options.gan_rate, options.gan_spread, seed=options.seed)
     from puvae_rt.data import load_dataset
     from puvae_rt.evaluation.run import Options as Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import option
+from puvae_rt.cli.options import WRITTEN, option
 from puvae_rt.files import write_json
 from puvae_rt.runtime.assets import ASSETS
 from puvae_rt.runtime.catalog import ACCURACY_FILE
@@ -18,7 +18,9 @@ class Options:
     """Arguments of `puvae keep-accuracy`."""
 
     results: Path = option(Path("results"), help=f"{shared.RESULTS_HELP}; read")
-    out: Path = option(ASSETS / ACCURACY_FILE, help="file to write", default_text="the one beside the models")
+    out: Path = option(
+        ASSETS / ACCURACY_FILE, help="file to write", default_text="the one beside the models", role=WRITTEN
+    )
 
 
 def run(options: Options) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import option
+from puvae_rt.cli.options import SEALED, option
 from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.training.settings import RUNS
 
@@ -22,7 +22,9 @@ class Options:
 
     dataset: str = option("mnist", help=shared.DATASET_HELP)
     runs: Path = option(RUNS, help=f"{shared.RUNS_HELP}; read", old=("--models",))
-    baselines: Path = option(BASELINES, help="folder of kept baselines, with one folder per data set below it")
+    baselines: Path = option(
+        BASELINES, help="folder of kept baselines, with one folder per data set below it", role=SEALED
+    )
 
 
 def run(options: Options) -> Outcome:

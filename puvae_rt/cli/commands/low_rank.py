@@ -11,7 +11,7 @@ from pathlib import Path
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import READ, option
+from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.training.recipes import SHIPPED_RANKS
 from puvae_rt.training.settings import LowRankSettings
 
@@ -24,7 +24,7 @@ class Options:
 
     dataset: str = option(LowRankSettings.dataset, help=shared.DATASET_HELP)
     data: Path | None = option(None, help=shared.DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ)
-    runs: Path = option(LowRankSettings.runs, help=f"{shared.RUNS_HELP}; read and written to")
+    runs: Path = option(LowRankSettings.runs, help=f"{shared.RUNS_HELP}; read and written to", role=SEALED)
     name: str = option(LowRankSettings.puvae, help="name of the full model's file in RUNS/DATASET", old=("--puvae",))
     ranks: tuple[int, int, int] = option(
         tuple(SHIPPED_RANKS), help="ranks of PuVAE's large layers", least=1, metavar=("FC1", "FC2", "TRUNK")

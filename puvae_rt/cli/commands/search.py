@@ -12,7 +12,7 @@ from pathlib import Path
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import READ, option
+from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.training.settings import SearchSettings
 
 HINT = "run the same command again to continue; finished trials are kept"
@@ -25,7 +25,7 @@ class Options:
     dataset: str = option(SearchSettings.dataset, help=shared.DATASET_HELP)
     data: Path | None = option(None, help=shared.DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ)
     runs: Path = option(SearchSettings.runs, help=f"{shared.RUNS_HELP}; M_s is read there")
-    results: Path = option(SearchSettings.out, help=f"{shared.RESULTS_HELP}; written to", old=("--out",))
+    results: Path = option(SearchSettings.out, help=f"{shared.RESULTS_HELP}; written to", old=("--out",), role=SEALED)
     train_images: int = option(
         SearchSettings.images, help="number of training images of a trial", least=1, old=("--images",)
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import READ, option
+from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
 from puvae_rt.training.settings import TrainSettings
@@ -27,7 +27,7 @@ class Options:
 
     dataset: str = option(_DEFAULTS["dataset"], help=shared.DATASET_HELP)
     data: Path | None = option(None, help=shared.DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ)
-    runs: Path = option(_DEFAULTS["out"], help=f"{shared.RUNS_HELP}; written to", old=("--out",))
+    runs: Path = option(_DEFAULTS["out"], help=f"{shared.RUNS_HELP}; written to", old=("--out",), role=SEALED)
     recipe: str = option(_DEFAULTS["recipe"], help="losses of PuVAE", choices=sorted(RECIPES))
     classifiers: tuple[str, ...] = option(
         _DEFAULTS["targets"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
-from puvae_rt.cli.options import READ, option
+from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
 from puvae_rt.training.settings import BaselineSettings, TrainSettings
@@ -30,7 +30,7 @@ class Options:
     baseline: str = option(help="defense to train", choices=sorted(BASELINE_SCHEDULES))
     dataset: str = option(_DEFAULTS["dataset"], help=shared.DATASET_HELP)
     data: Path | None = option(None, help=shared.DATA_HELP, default_text=shared.DATA_DEFAULT, role=READ)
-    runs: Path = option(_DEFAULTS["out"], help=f"{shared.RUNS_HELP}; read and written to", old=("--out",))
+    runs: Path = option(_DEFAULTS["out"], help=f"{shared.RUNS_HELP}; read and written to", old=("--out",), role=SEALED)
     classifiers: tuple[str, ...] = option(
         _DEFAULTS["targets"],
         help="architectures of the classifiers of adv_training",
