@@ -35,9 +35,9 @@ demo: $(RUNTIME)
 	$(PY) -m demos.video --source synthetic --bundle $(OUT)/mnist-cpu-fp32 --attack fgsm --headless \
 	  --out $(OUT)/demo.mp4 --json $(OUT)/demo.json
 
-# In parallel by file: most tests wait for processes of their own.
+# In parallel: most tests wait for processes of their own.
 test: $(DEV)
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # 10,000 cases of damaged bundles, files, frames and streams, counted in results/hostile.json; `make test` has 500.
 hostile: $(DEV)
