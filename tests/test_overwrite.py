@@ -50,7 +50,10 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "search, --json among the results": (load("search").run, "--results r --json r/trials.json"),
     "train, --json among the runs": (train.main, "--runs r --json r/mnist/report.json"),
     "low-rank, --json among the runs": (load("low-rank").run, "--runs r --json r/mnist/report.json"),
-    "train-baselines, --json among the runs": (load("train-baselines").run, "--runs r --json r/mnist/report.json"),
+    "train-baselines, --json among the runs": (
+        load("train-baselines").run,
+        "--baseline magnet --runs r --json r/mnist/report.json",
+    ),
     "keep-baselines, --json among them": (load("keep-baselines").run, "--baselines r --json r/report.json"),
     "keep-accuracy, --json over --out": (load("keep-accuracy").run, "--out new.json --json new.json"),
     "build, --out over the classifier": (build.main, "--model mnist --out . --classifier mnist-cpu-fp32/a.onnx"),
