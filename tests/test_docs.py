@@ -40,7 +40,7 @@ SMALL = {
     "evaluate": ["--images", "4", "--results", "small"],
 }
 GPU_ONLY = ("--device gpu", "bench --bundle out/mnist-rtx-fp16")
-LONG = ("docs/howto/evaluate.md", "docs/howto/train.md")  # a dozen trainings and measurements
+LONG = ("docs/howto/evaluate.md", "docs/howto/gpu.md", "docs/howto/train.md")  # minutes each
 
 
 def text_of(page: Path) -> str:
