@@ -25,7 +25,7 @@ from puvae_rt.graph.plan import CPU
 from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Engine, Layer, TensorSpec
-from puvae_rt.runtime.session import open_session
+from puvae_rt.runtime.session import write_optimized
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _on_cpu(build: Build, graph: Graph, folder: Path) -> Compiled:
     start = time.perf_counter()
     with temporary_folder() as scratch:
         path = scratch / "optimized.onnx"
-        open_session(folder / ENGINE_ONNX_FILE, available_cpus(), save_optimized=path)
+        write_optimized(folder / ENGINE_ONNX_FILE, available_cpus(), path)
         compiled = from_onnx(read_onnx(path, check=False))
     seconds = time.perf_counter() - start
     layers.check_precision(compiled, build.settings.precision)

@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from puvae_rt.errors import ContractError, FileError
-from puvae_rt.scratch import file_error, publish, remove_leftovers, scratch_folder, sync, temporary_folder, told
+from puvae_rt.scratch import (
+    file_error,
+    no_empty_folders,
+    no_room_told,
+    publish,
+    remove_leftovers,
+    scratch_folder,
+    sync,
+    temporary_folder,
+    told,
+)
 
 __all__ = [
     "atomic_file",
@@ -130,7 +140,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     with told(path, "cannot be written"):
         if path.exists():
             _require_regular(path, path.stat())
-    with scratch_folder(path.parent, path) as scratch:
+    with no_empty_folders(path.parent), scratch_folder(path.parent, path) as scratch:
         part = scratch / path.name
         with told(path, "cannot be written", scratch):
             yield part
@@ -142,19 +152,19 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path | str, marker: str) -> Iterator[Path]:
-    """Yield an empty folder that replaces `folder` on success; an exception in the block is passed on as it is.
+    """Yield an empty folder that replaces `folder` on success; exceptions of the block go on, but for a full disk's.
 
     Args:
         folder: a new one, or one that holds `marker`.
         marker: the file by which a folder of ours is known.
     Raises:
-        FileError: it cannot be written, or is not ours to replace.
+        FileError: it cannot be written, there is no room, or it is not ours to replace.
     """
     folder = Path(folder)
     with told(folder, "cannot be written"):
         if folder.is_symlink() or (folder.exists() and not (folder / marker).is_file()):
             raise file_error(folder, f"exists and holds no {marker}, so it is not ours to replace", errno.EEXIST)
-    with scratch_folder(folder.parent, folder) as new:
+    with no_empty_folders(folder.parent), scratch_folder(folder.parent, folder) as new, no_room_told(folder, new):
         yield new
         with told(folder, "cannot be written"):
             publish(new, folder)
@@ -211,8 +221,7 @@ def refuse_overwrite(
         if path is None or _is_stream(path):
             continue
         for other, known in taken:
-            closed = other in sealed or other in outputs
-            if _overlap(path, known) or (closed and _folded(known) in _folded(path).parents):
+            if _overlap(path, known) or (other in {**sealed, **outputs} and _folded(known) in _folded(path).parents):
                 raise ContractError(
                     f"{name}: got {path}, which would overwrite {other} ({known}) or part of it; expected another path"
                 )

@@ -33,6 +33,7 @@ except ImportError:  # Windows
 
 UNLOCKED_SECONDS = 86_400.0  # after so long without a change, what nobody here can have locked is left over
 _PREFIX, _LOCKED, _UNLOCKED = ".puvae-", ".tmp", ".unlocked"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, for this user, in a file
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -46,19 +47,32 @@ def scratch_folder(parent: Path | str, what: Path | str | None = None) -> Iterat
     Raises:
         FileError: it cannot be made.
     """
-    parent = Path(parent)
-    with told(what or parent, "cannot be written"):
+    parent, what = Path(parent), what or parent
+    with told(what, "cannot be written"):
         parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(parent)
         scratch, lock = _new_scratch(parent)
     try:
-        with told(what or parent, "cannot be written"):
+        with told(what, "cannot be written"):
             (scratch / "new").mkdir()  # the scratch folder is for this user alone; what is published has the umask
         yield scratch / "new"
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+@contextmanager
+def no_empty_folders(folder: Path) -> Iterator[None]:
+    """After an exception in the block, which makes `folder`: remove it and those around it, if new and empty."""
+    absent = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        yield
+    except BaseException:
+        for each in absent:
+            with suppress(OSError):  # by now somebody else uses it
+                each.rmdir()
+        raise
 
 
 def temporary_folder() -> AbstractContextManager[Path]:
@@ -130,6 +144,18 @@ def told(path: Path | str, problem: str, scratch: Path | None = None) -> Iterato
         if not _impossible(path):
             raise
         raise file_error(path, f"{problem} (no file can have this name)", errno.EINVAL) from error
+
+
+@contextmanager
+def no_room_told(folder: Path, scratch: Path) -> Iterator[None]:
+    """Pass an OSError of a block that writes `folder` in `scratch` on as the FileError of `folder`, if room lacks."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(scratch)
+        if error.errno not in _NO_ROOM or elsewhere:
+            raise
+        raise file_error(folder, f"cannot be written ({error.strerror})", error.errno) from error
 
 
 def _impossible(path: Path | str) -> bool:

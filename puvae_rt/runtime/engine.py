@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import onnxruntime as ort
 
 from puvae_rt.contract import ENGINE_ONNX_FILE
-from puvae_rt.errors import BundleError, ContractError, FileError
+from puvae_rt.errors import ContractError
 from puvae_rt.graph import code_digest
 from puvae_rt.models.weights import WEIGHTS_SUFFIX, load_weights
 from puvae_rt.runtime import cache, machine
@@ -19,7 +18,7 @@ from puvae_rt.runtime.cpu import OrtEngine
 from puvae_rt.runtime.machine import Threads
 from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
-from puvae_rt.runtime.session import open_session
+from puvae_rt.runtime.session import write_optimized
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
@@ -78,25 +77,10 @@ def _cpu_engine(source: Source, threads: Threads) -> Engine:
     cached = cache.open_cached(
         f"{source.name}-{source.target}",
         {**cpu_identity(source), "threads": threads.frame},
-        lambda new: _optimize(source, threads.frame, new),
+        lambda new: write_optimized(graph_of(source), threads.frame, new / ENGINE_ONNX_FILE),
         lambda folder: engine(folder / ENGINE_ONNX_FILE, optimized=True),
     )
     return cached or engine(graph_of(source), optimized=False)
-
-
-def _optimize(source: Source, threads: int, folder: Path) -> None:
-    """Writes the graph as ONNX Runtime optimised it.
-
-    Raises:
-        BundleError: ONNX Runtime refuses the source.
-        FileError: it could not write, for it says both in the same way.
-    """
-    model, target = graph_of(source), folder / ENGINE_ONNX_FILE
-    try:
-        open_session(model, threads, save_optimized=target)
-    except BundleError as error:
-        open_session(model, threads)  # raises where the source is at fault
-        raise FileError(errno.EIO, f"not written ({error})", str(target)) from error
 
 
 def graph_of(source: Source) -> Path | bytes:

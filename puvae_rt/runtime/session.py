@@ -9,6 +9,7 @@ every buffer between runs.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import threading
@@ -197,6 +198,24 @@ def open_session(
         remedy,
         lambda: ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False),
     )
+
+
+def write_optimized(model: Path | bytes, threads: int, target: Path) -> None:
+    """Write `model` as ONNX Runtime optimizes it for this processor.
+
+    Raises:
+        BundleError: ONNX Runtime refuses the model.
+        FileError: `target` could not be written; ONNX Runtime says that in the same way.
+    """
+    try:
+        open_session(model, threads, save_optimized=target)
+    except BundleError as error:
+        open_session(model, threads)  # raises where the model is at fault
+        problem = (
+            "the optimized graph could not be written, expected a folder that can be written, with room on its disk; "
+            "is the disk full?"
+        )
+        raise FileError(errno.EIO, problem, str(target)) from error
 
 
 def _check_file(model: Path, remedy: str, one_file: bool) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_an_error_of_the_block_is_not_blamed_on_the_place(tmp_path: Path) -> Non
         sha256_of(tmp_path / "samples.npz")
     assert "--out" not in str(other.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
+def test_a_full_disk_is_told_with_the_place_and_leaves_no_folder(tmp_path: Path, named: bool) -> None:
+    folder = tmp_path / "new" / "deep" / "bundle"
+    message = r"deep/bundle: cannot be written \(No space left.*choose another --out"
+    with pytest.raises(BuildError, match=message), output_folder(folder, "marker") as new:
+        raise OSError(errno.ENOSPC, "No space left on device", *([str(new / "engine.onnx")] if named else []))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path / "there" / "bundle", "marker"):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_the_old_name_goes_on_working(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from puvae_rt.errors import BundleError
 from puvae_rt.files import sha256_of
 from puvae_rt.runtime import cache, machine
 from puvae_rt.runtime.cache import IDENTITY_FILE, obtain, open_cached
+from puvae_rt.runtime.session import write_optimized
 from tests.runtime import toy
 
 BATCH = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
@@ -308,10 +309,24 @@ def test_a_cache_that_fills_up_is_said_and_done_without(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("puvae_rt.runtime.engine._optimize", full)
+    monkeypatch.setattr("puvae_rt.runtime.engine.write_optimized", full)
     assert answer(bundle).shape == BATCH.shape
     assert [m for m in messages(caplog) if "No space left" in m]
     assert not list(cache.iterdir())
+
+
+def test_a_graph_that_finds_no_room_is_said_and_done_without(
+    bundle: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(model: Path | bytes, threads: int, target: Path) -> None:
+        target.symlink_to("/dev/full")
+        write_optimized(model, threads, target)
+
+    monkeypatch.setattr("puvae_rt.runtime.engine.write_optimized", full)
+    assert answer(bundle).shape == BATCH.shape
+    (said,) = [m for m in messages(caplog) if "could not be written" in m]
+    assert "is the disk full?" in said and str(cache) in said and "INVALID_PROTOBUF" not in said
+    assert not cache.exists() or not list(cache.iterdir())
 
 
 def test_what_a_build_cannot_read_is_not_blamed_on_the_cache(cache: Path, tmp_path: Path) -> None:

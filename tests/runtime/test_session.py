@@ -14,9 +14,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from puvae_rt import Purifier
 from puvae_rt.contract import IMAGE, LABEL, LOGITS, PURIFIED, RMSE, SCORE
-from puvae_rt.errors import BundleError, EngineError
+from puvae_rt.errors import BundleError, EngineError, FileError
 from puvae_rt.runtime.cpu import Classifier, OrtEngine
-from puvae_rt.runtime.session import open_session
+from puvae_rt.runtime.session import open_session, write_optimized
 from tests.runtime import toy
 
 ROOT = Path(__file__).parents[2]
@@ -395,3 +395,11 @@ def test_a_child_whose_model_is_gone_says_so(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert b"or load it in this process, which was forked" in os.read(read, 1 << 16)
     own.labels(ZEROS)
+
+
+def test_an_optimized_graph_that_finds_no_room_is_not_blamed_on_the_model(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"/dev/full: the optimized graph could not be written, .* is the disk full"):
+        write_optimized(bundle / "engine.onnx", 1, Path("/dev/full"))
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(BundleError, match=r"broken.onnx: ONNX Runtime refuses it"):
+        write_optimized(tmp_path / "broken.onnx", 1, tmp_path / "optimized.onnx")
