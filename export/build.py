@@ -58,18 +58,20 @@ def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[P
         manifest = _manifest(job, compiled, new)
         if job.samples is not None:
             progress(f"verifying on {len(job.samples)} images of {', '.join(job.samples.sets)}")
-            manifest = replace(manifest, quality=_judged(job, job.samples, manifest, new, exact_error))
+            manifest = replace(manifest, quality=_judged(job, job.samples, manifest, new, exact_error, progress))
         manifest.write(new)
     return job.folder, manifest
 
 
-def _judged(job: Build, samples: Samples, manifest: Manifest, folder: Path, exact_error: float | None) -> Quality:
+def _judged(
+    job: Build, samples: Samples, manifest: Manifest, folder: Path, exact_error: float | None, progress: Progress
+) -> Quality:
     """The engine's quality; QualityError when a limit is broken."""
     model = job.description
     classifier = None
     if job.classifier is not None:  # under the name by which the user knows it
         classifier = job.classifier.opened(model.contract, len(model.classes), available_cpus())
-    quality = verify(folder, manifest, samples, classifier=classifier)
+    quality = verify(folder, manifest, samples, classifier=classifier, progress=progress)
     if not quality.passed:
         raise QualityError(
             f"the engine was built but is not good enough ({'; '.join(quality.failures)}), so no bundle was written; "

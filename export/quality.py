@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from export.attacked_samples import Progress
 from export.samples import Samples
 from puvae_rt._moved import renamed
 from puvae_rt.contract import NO_LABEL
@@ -52,6 +53,7 @@ def measure(
     evidence: str,
     noise_classes: int = 0,
     classifier: Label | None = None,
+    progress: Progress = lambda line: None,
 ) -> Quality:
     """The quality of an engine: what it and the reference make of every image set, held against the precision's limits.
 
@@ -63,10 +65,12 @@ def measure(
         evidence: how `built` ran.
         noise_classes: K where the engine samples (both get the same noise), 0 where it does not.
         classifier: what labels purified images, if there is one.
+        progress: told of each image set before it is run.
     """
     expected: dict[str, float] = {}
     got: dict[str, float] = {}
-    for name, images in samples.sets.items():
+    for number, (name, images) in enumerate(samples.sets.items(), 1):
+        progress(f"{name}, set {number} of {len(samples.sets)}: {len(images)} images, by the reference and the engine")
         floats = np.divide(images, 255, dtype=np.float32)
         want, have = (_run(runner, floats, noise_classes, classifier) for runner in (reference, built))
         expected |= {f"{key}/{name}": value for key, value in _accuracies(want, samples.labels)}

@@ -37,6 +37,7 @@ def verify(
     samples: Samples,
     built: Built | None = None,
     classifier: Classifier | None = None,
+    progress: Progress = lambda line: None,
 ) -> Quality:
     """The quality of the engine in `folder` against the reference graph beside it, on every image set.
 
@@ -46,6 +47,7 @@ def verify(
         samples: images and labels; only the first 100 for a build without the exact passes.
         built: what runs the engine; None is the CPU.
         classifier: the bundle's; None opens it.
+        progress: told of each image set.
     Raises:
         BundleError: a graph that the runtime refuses.
     """
@@ -61,6 +63,7 @@ def verify(
         built.evidence,
         noise_classes=classes if manifest.sigma > 0 else 0,
         classifier=None if classifier is None else classifier.labels,
+        progress=progress,
     )
 
 

@@ -39,9 +39,11 @@ def spoil(bundle: Path) -> None:
 
 def test_a_good_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([str(bundle)]) == 0
-    printed = capsys.readouterr().out
+    told = capsys.readouterr()
+    printed = told.out
     assert "quality passed (6 images a set, measured" in printed
     assert "ifgsm" in printed
+    assert "clean, set 1 of " in told.err, "each image set is told of before it is run"
     assert command.main([str(bundle), "--json", "--images", "2"]) == 0
     report = json.loads(capsys.readouterr().out)["quality"]
     assert report["passed"] and report["images"] == 2

@@ -58,7 +58,10 @@ def run(options: Options) -> Outcome:
     manifest.verify_files(options.bundle)
     if options.device == CPU:
         samples = _samples(options, manifest)
-        quality, section = shared.own("export.verify").verify(options.bundle, manifest, samples), None
+        quality, section = (
+            shared.own("export.verify").verify(options.bundle, manifest, samples, progress=shared.note),
+            None,
+        )
     else:
         quality, section = _on_device(options, manifest)
     report: dict[str, Any] = {"bundle": str(options.bundle), "quality": asdict(quality)}
@@ -87,6 +90,6 @@ def _on_device(options: Options, manifest: Manifest) -> tuple[Any, dict[str, Any
     with on_device.opened(options.bundle, manifest, options.device) as (device, engine):
         samples = _samples(options, manifest)
         built = runners.Built(engine.run, device.evidence)
-        quality = shared.own("export.verify").verify(options.bundle, manifest, samples, built)
+        quality = shared.own("export.verify").verify(options.bundle, manifest, samples, built, progress=shared.note)
         images = np.divide(samples.sets["clean"], 255, dtype=np.float32)
         return quality, on_device.report(options.bundle, manifest, device, engine, images)
