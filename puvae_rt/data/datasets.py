@@ -90,4 +90,11 @@ def _read(name: str, data: Path | None) -> tuple[Raw, bool]:
     if path.is_file() and path.suffix.lower() == ".npz":
         return read_npz(path), known is not None and path.name == known.file
     wanted = f"{known.file}, or " if known else ""
+    if not path.exists():
+        where = "--data" if data else DATA_VARIABLE
+        named = f"; for the data set of that name give --dataset {path}, without --data" if str(path) in KNOWN else ""
+        raise DataError(
+            f"{path}: no such file or folder ({where}); expected an .npz file, or a folder with {wanted}train/ and "
+            f"test/ in it{named}"
+        )
     raise DataError(f"{path}: expected an .npz file, or a folder with {wanted}train/ and test/ in it (--data)")

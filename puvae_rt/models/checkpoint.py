@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
 
 MAX_FILE_BYTES = 1 << 30
+_ABSENT = "give the path of a .safetensors file, or train it first with `puvae train`"
 _REMEDY = "give a .safetensors that `puvae train` wrote"
 
 
@@ -38,6 +40,8 @@ def opened(path: Path, framework: str, error: type[PuvaeError], remedy: str) -> 
         with safe_open(path, framework) as file:
             yield file
     except (OSError, SafetensorError) as problem:
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise error(f"{path}: no such file; {_ABSENT}") from problem
         raise error(f"{path}: not readable as weights ({printable(problem)}); {remedy}") from problem
 
 

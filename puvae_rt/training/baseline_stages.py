@@ -22,7 +22,7 @@ from puvae_rt.training.artefacts import (
 )
 from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTask, ReformerTask
 from puvae_rt.training.loop import AdamSettings
-from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for
+from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for
 from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
 from puvae_rt.training.selection import accuracy
 from puvae_rt.training.settings import BaselineSettings as Settings
@@ -128,7 +128,7 @@ def train_baseline(settings: Settings) -> Report:
             "defense_gan": (plan_defense_gan, train_defense_gan),
         }[settings.baseline]
         plan(stage, dataset, schedule).check()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return {settings.baseline: train(stage, dataset, schedule)}
     epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
     stages = {a: Stage(folder, f"adv_training_{a.lower()}") for a in settings.targets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import matplotlib  # noqa: F401  # at once: every stage ends with a picture, and
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset
 from puvae_rt.errors import CheckpointError, ContractError
+from puvae_rt.scratch import file_error, told
 from puvae_rt.training.artefacts import describe
 from puvae_rt.training.loop import read_checkpoint, run_identity
 from puvae_rt.training.recipes import Schedule
@@ -109,3 +111,12 @@ def require_positive(option: str, count: int) -> None:
     """Raises ContractError, which names the option, when `count` is not positive."""
     if count < 1:
         raise ContractError(f"{option}={count}: expected at least 1 (--{option})")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it; FileError where a file is in the place of one of them."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise file_error(place, "is a file, expected a folder to write into; give another path", errno.ENOTDIR)
+    with told(folder, "cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from puvae_rt.refusal import shown
 from puvae_rt.schema import Share, Text, decode, read_json
 from puvae_rt.training.artefacts import load_classifier
 from puvae_rt.training.loop import fit
-from puvae_rt.training.plan import require_made_for, require_positive
+from puvae_rt.training.plan import make_folder, require_made_for, require_positive
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
 from puvae_rt.training.selection import accuracies, accuracy_table, validation_inputs
 from puvae_rt.training.settings import SearchSettings
@@ -122,7 +122,7 @@ def search(args: SearchSettings) -> dict[str, Any]:
     inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
     path = args.out / f"search_{dataset.name}.json"
     rows, pictures = read_finished(path)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     for name in tqdm([name for name in TRIALS if name not in pictures], desc="trials"):
         schedule = Schedule(epochs=args.epochs, seed=args.seed).fit_to(len(dataset.train))
         row, pictures[name] = run_trial(name, TRIALS[name], dataset, source, schedule, inputs, labels)

@@ -23,7 +23,7 @@ from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, s
 from puvae_rt.training.curves import draw_curves
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
-from puvae_rt.training.plan import Plan, Stage, images_of, limited, require_made_for, require_positive
+from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for, require_positive
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, REPLAYS, SOURCE, Recipe, Schedule, recipe_for
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.settings import TrainSettings as Settings
@@ -172,7 +172,7 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     for architecture, stage in targets.items():
         plan_classifier(stage, architecture, dataset, schedule).check()
     plan_puvae(puvae_stage, dataset, recipe, puvae_schedule, start).check()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
     source = train_classifier(source_stage, SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}

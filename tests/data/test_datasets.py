@@ -127,11 +127,19 @@ def test_truncated_npz_is_refused(tmp_path: Path) -> None:
         load_dataset("own", path)
 
 
-def test_unknown_names_and_paths_say_what_is_possible(tmp_path: Path) -> None:
+def test_unknown_names_and_paths_say_what_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="mnist, fashion_mnist"):
         load_dataset("emnist")
     with pytest.raises(DataError, match="train/ and test/"):
         load_dataset("own", tmp_path / "absent")
+    with pytest.raises(DataError, match=r"absent.npz: no such file or folder \(--data\)"):
+        load_dataset("own", tmp_path / "absent.npz")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"no such file .*give --dataset mnist, without --data"):
+        load_dataset("own", Path("mnist"))
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "absent"))
+    with pytest.raises(DataError, match=rf"absent: no such file or folder \({DATA_VARIABLE}\)"):
+        load_dataset("mnist")
 
 
 def test_the_data_variable_names_a_folder_of_npz_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ import pytest
 from calib import low_rank
 from puvae_rt.contract import Score
 from puvae_rt.data import load_dataset
-from puvae_rt.errors import CheckpointError, ContractError, DataError, PuvaeError
+from puvae_rt.errors import CheckpointError, ContractError, DataError, FileError, PuvaeError
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.train import main
 from puvae_rt.training import baseline_stages, search, stages
 from puvae_rt.training.artefacts import save_puvae
+from puvae_rt.training.plan import make_folder
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PAPER, PUVAE_SCHEDULE, Schedule
 from puvae_rt.training.settings import LowRankSettings, SearchSettings
 from puvae_rt.training.stages import Settings, Stage, train_classifier, train_dataset
@@ -192,3 +194,18 @@ def test_low_rank_of_a_small_data_set_is_fine_tuned(settings: Settings) -> None:
     summary = low_rank.run(few)
     assert np.isfinite(summary["accuracy"]["fine_tuned"]["clean"])
     assert (settings.out / "own" / "puvae_ours_low_rank.safetensors").is_file()
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_bytes(b"")
+    with pytest.raises(FileError, match=r"mine\.npz: is a file, expected a folder"):
+        make_folder(tmp_path / "mine.npz" / "mnist")
+    make_folder(tmp_path / "runs" / "mnist")
+    assert (tmp_path / "runs" / "mnist").is_dir()
+
+
+def test_a_start_that_is_not_there_is_named_with_the_models_that_ship(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--init", "nope", "--runs", str(tmp_path)]) == 2
+    assert "--init nope: no such file, and no model of that name ships (cifar10, " in capsys.readouterr().err

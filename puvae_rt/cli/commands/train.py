@@ -12,6 +12,7 @@ from typing import Any
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
+from puvae_rt.errors import CheckpointError
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
 from puvae_rt.training.settings import TrainSettings
@@ -106,6 +107,11 @@ def run(options: Options) -> Outcome:
     init = options.init
     if init is not None and str(init) in shipped_names():
         init = shipped(str(init)).path(WEIGHTS_FILE)
+    elif init is not None and not init.exists():
+        raise CheckpointError(
+            f"--init {init}: no such file, and no model of that name ships ({', '.join(shipped_names())}); give a "
+            ".safetensors that `puvae train` wrote, or one of these names"
+        )
     settings = TrainSettings(
         dataset=options.dataset,
         data=options.data,
