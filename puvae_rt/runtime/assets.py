@@ -17,6 +17,7 @@ MODEL_FILE = "model.json"
 MODEL_FORMAT = 1
 WEIGHTS_FILE, SAMPLES_FILE = "weights.safetensors", "samples.npz"
 _MAX_MODEL_BYTES = 1 << 20
+_ONNX = ".onnx"
 _REMEDY = "reinstall the package"
 
 
@@ -48,8 +49,17 @@ class ShippedModel(ModelDescription):
         return path
 
     def classifier(self, name: str | None = None) -> Path:
-        """A shipped classifier, e.g. "classifier_b"; the default one without a name."""
-        return self.path(f"{name or self.default_classifier}.onnx")
+        """A shipped classifier, e.g. "classifier_b"; the default one without a name. BundleError for another name."""
+        file = f"{name or self.default_classifier}{_ONNX}"
+        if file in self.sha256:
+            return self.path(file)
+        names = sorted(file.removesuffix(_ONNX) for file in self.sha256 if file.endswith(_ONNX))
+        letter = f"classifier_{str(name).lower()}"  # architectures go by their letter elsewhere
+        close = [letter] if letter in names else difflib.get_close_matches(str(name).lower(), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ", or an .onnx file"
+        raise BundleError(
+            f"{self.model}: no classifier {brief(name)}; expected one of those that it ships: {', '.join(names)}{hint}"
+        )
 
 
 def shipped_names(assets: Path = ASSETS) -> tuple[str, ...]:

@@ -129,8 +129,9 @@ def _check_quality(folder: Path, manifest: Manifest) -> None:
 
 def _chosen_classifier(source: str, classifier: str | Path) -> Path:
     """An .onnx file, or one of the classifiers shipped with the model `source`."""
-    if isinstance(classifier, str) and source in shipped_names() and not classifier.endswith(".onnx"):
-        return shipped(source).classifier(classifier)
+    is_name = isinstance(classifier, str) and not classifier.endswith(".onnx") and not {"/", os.sep} & {*classifier}
+    if is_name and source in shipped_names():
+        return shipped(source).classifier(str(classifier))
     path = Path(classifier)
     if not path.is_file():
         raise BundleError(

@@ -136,7 +136,11 @@ REFUSED = {
     "absent-onnx": ({"model": "absent.onnx"}, BuildError, r"absent.onnx: .*No such file"),
     "absent-samples": ({"samples": Path("absent.npz")}, DataError, r"absent.npz: not readable as test images"),
     "absent-classifier": ({"classifier": "absent.onnx"}, BuildError, r"--classifier absent.onnx: no such file"),
-    "unknown-classifier": ({"classifier": "classifier_z"}, PuvaeError, r"no file 'classifier_z.onnx'"),
+    "unknown-classifier": (
+        {"classifier": "classifier_z"},
+        PuvaeError,
+        r"no classifier 'classifier_z'; expected one of",
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import puvae_rt
+from puvae_rt import Purifier
 from puvae_rt.cli.main import main
 from puvae_rt.errors import BundleError
 from puvae_rt.evaluation.shipped import accuracies
@@ -83,3 +84,17 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     models = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     assert models["cifar10"]["experimental"] is True and models["mnist"]["purified"]["clean"] == 0.984
+
+
+@pytest.mark.parametrize("name", ["A", "a", "classifer_a", "Classifier_A"])
+def test_a_classifiers_name_is_nearly_right(name: str) -> None:
+    with pytest.raises(
+        BundleError, match=r"no classifier .*: classifier_a, .*; did you mean 'classifier_a'\?"
+    ) as caught:
+        Purifier.load("mnist", classifier=name)
+    assert "samples.npz" not in str(caught.value) and ".onnx" not in str(caught.value)
+
+
+def test_a_classifier_with_a_separator_is_a_path(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"absent'?: no such file; give an \.onnx file"):
+        Purifier.load("mnist", classifier=str(tmp_path / "absent"))
