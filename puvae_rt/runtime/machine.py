@@ -93,14 +93,18 @@ class Threads:
     batch: int = 1
 
 
-def thread_count(threads: Any) -> int:
-    """An explicit number of threads, checked; None is the default. ContractError for anything else."""
+def thread_count(threads: Any, or_auto: bool = False) -> int:
+    """An explicit number of threads, checked; None is the default. ContractError for anything else.
+
+    `or_auto`: whether the caller takes "auto" as well, which the error then offers.
+    """
     if threads is None:
         return DEFAULT_THREADS
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        default = f"{AUTO!r} where a purifier is loaded, or None" if or_auto else "or none given"
         raise ContractError(
-            f"threads: got {brief(threads)}, expected an integer from 1 to {MAX_THREADS}, {AUTO!r} where a purifier is "
-            f"loaded, or None for {DEFAULT_THREADS}"
+            f"threads: got {brief(threads)}, expected an integer from 1 to {MAX_THREADS}, {default} for "
+            f"{DEFAULT_THREADS}"
         )
     return threads
 

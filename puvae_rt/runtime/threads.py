@@ -48,7 +48,7 @@ class Measured:
 def check_threads(threads: Any) -> None:
     """ContractError unless `plan_threads` takes it."""
     if not (isinstance(threads, str) and threads == AUTO):
-        thread_count(threads)
+        thread_count(threads, or_auto=True)
 
 
 def plan_threads(threads: int | str | None, source: Source) -> Threads:
@@ -64,7 +64,7 @@ def plan_threads(threads: int | str | None, source: Source) -> Threads:
     elif threads is None or threads == AUTO:
         frame = DEFAULT_THREADS
     else:
-        return Threads(thread_count(threads))
+        return Threads(thread_count(threads, or_auto=True))
     return Threads(frame, max(1, min(_MOST_AT_ONCE, available_cpus() // frame)))
 
 

@@ -120,7 +120,7 @@ MISTAKES = {
     "out": (None, ["--out", "demo.avi"], "expected .mp4"),
     "bundle": (None, ["--bundle", "absent/bundle"], "no manifest.json"),
     "model": ("synthetic", ["--model", "minst"], "minst"),
-    "threads": (None, ["--threads", 0], "threads: got 0"),
+    "threads": (None, ["--threads", 0], "threads: got 0, expected an integer from 1 to 1024, or none given"),
     "classifier": (None, ["--classifier", "absent.onnx"], "absent.onnx"),
 }
 
