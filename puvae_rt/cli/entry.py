@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from puvae_rt.cli import signals, streams
-from puvae_rt.cli.codes import GOOD, WRONG_USE
+from puvae_rt.cli.codes import GOOD, INTERRUPTED, WRONG_USE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -62,7 +61,13 @@ def process(argv: Sequence[str], prog: str | None = None) -> int:
         argv: the sub-command and its arguments.
         prog: the sub-command as the user typed it, where that was not `puvae COMMAND`.
     """
-    signals.install()
+    try:
+        from puvae_rt.cli import signals, streams
+
+        signals.install()
+    except KeyboardInterrupt:  # before there is anything that could be cleaned up
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
     streams.prepare()
     code = _run(argv, prog)
     signals.uninstall()
@@ -72,6 +77,8 @@ def process(argv: Sequence[str], prog: str | None = None) -> int:
 
 
 def _run(argv: Sequence[str], prog: str | None) -> int:
+    from puvae_rt.cli import signals
+
     try:
         from puvae_rt.cli.main import main
 

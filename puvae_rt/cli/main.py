@@ -89,6 +89,10 @@ def _unknown(argv: Sequence[str]) -> int:
     below = [name for name in COMMANDS if name.startswith(f"{argv[0]} ")]
     if below and any(word in _HELP for word in argv[1:]):
         return streams.write("\n".join(f"puvae {name:<16}  {COMMANDS[name].summary}" for name in below))
+    if below and len(argv) == 1:
+        meant = " or ".join(f"`puvae {name}`" for name in below)
+        print(f"error: {argv[0]}: expected one more word: {meant}", file=sys.stderr)
+        return WRONG_USE
     known = below or [*COMMANDS, *BUILT_IN]
     wanted = " ".join(argv[: 2 if below else 1])
     close = difflib.get_close_matches(wanted, known, 1)

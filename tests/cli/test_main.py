@@ -100,7 +100,7 @@ def test_every_command_is_listed_and_helped(capsys: pytest.CaptureFixture[str]) 
     ("argv", "told"),
     [
         (["bild"], "did you mean 'build'?"),
-        (["demo"], "expected one of demo video, demo make-clip"),
+        (["demo"], "expected one more word: `puvae demo video` or `puvae demo make-clip`"),
         (["demo", "vidoe"], "did you mean 'demo video'?"),
         (["completion", "tcsh"], "expected one of bash, zsh, fish"),
         (["completion"], "got nothing"),

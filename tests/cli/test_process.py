@@ -188,3 +188,19 @@ def test_a_stopped_training_is_kept_and_says_how_to_go_on(
     assert got == 128 + number and clean(errors)
     assert "run the same command again to go on from the last checkpoint" in errors
     assert (runs / "own" / "source.checkpoint.safetensors").is_file()
+
+
+@pytest.mark.parametrize("module", ["puvae_rt.cli.entry", "puvae_rt.cli.signals", "puvae_rt.cli.streams"])
+def test_ctrl_c_while_the_command_is_still_being_imported(module: str, environment: dict[str, str]) -> None:
+    script = (
+        "import runpy, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.argv = ['puvae', 'models']\n"
+        "runpy.run_module('puvae_rt', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
