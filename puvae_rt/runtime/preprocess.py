@@ -133,6 +133,7 @@ def _channels_first(array: npt.NDArray[Any], contract: ImageContract) -> npt.NDA
 def _range_message(low: float, high: float) -> str:
     if np.isnan(low) or np.isnan(high):
         return "images: got NaN, expected values in [0,1]; drop or mend the damaged images"
+    low, high = (float(str(np.float32(value))) for value in (low, high))  # in the digits that a float32 has
     got = f"values from {number_text(low)} to {number_text(high)}"
     return f"images: got {got}, expected [0,1]; divide by 255, clip, or pass uint8"
 

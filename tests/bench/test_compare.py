@@ -108,7 +108,7 @@ def damaged() -> dict[str, str]:
 def test_damaged_results(tmp_path: Path, case: str) -> None:
     path = tmp_path / "bench.json"
     path.write_text(damaged()[case])
-    with pytest.raises(BenchmarkError, match=r"bench\.json.*puvae_rt\.bench --json"):
+    with pytest.raises(BenchmarkError, match=r"bench\.json.*puvae bench --json"):
         read_bench(path)
 
 

@@ -139,7 +139,7 @@ def test_a_model_that_ships_no_images_cannot_be_filmed(
     demo: Demo, signs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo("synthetic", "--model", signs) == 2
-    assert "'signs' ships no test images to film" in (error := capsys.readouterr().err) and "make_clip" in error
+    assert "model 'signs' ships no test images to film" in (error := capsys.readouterr().err) and "make-clip" in error
     assert not demo.json.exists() and not demo.video.exists()
 
 
