@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import onnxruntime as ort
 
+from puvae_rt._moved import renamed
 from puvae_rt.contract import ENGINE_ONNX_FILE
 from puvae_rt.errors import ContractError
 from puvae_rt.graph import code_digest
@@ -110,3 +111,6 @@ def cpu_identity(source: Source) -> cache.Identity:
     if _is_weights(source):
         identity["graph"] = code_digest()
     return identity
+
+
+__getattr__ = renamed(__name__, {"open_session": "puvae_rt.runtime.session:open_session"})
