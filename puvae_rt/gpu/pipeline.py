@@ -7,12 +7,12 @@ and the engines.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from puvae_rt._moved import renamed
 from puvae_rt.contract import IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE, ImageContract, Score
 from puvae_rt.device import ALIGNMENT, Device
 from puvae_rt.device.arrays import DeviceArray, take
@@ -268,11 +268,4 @@ class GpuPipeline(Resources):
             raise InputError("images: got no noise, expected it with sigma > 0; use purify(), or build with --sigma 0")
 
 
-def __getattr__(name: str) -> Any:
-    """What had another name until 0.2."""
-    if name != "Outcome":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{__name__}.Outcome is now PurifiedBatch; the old name goes in 0.3", DeprecationWarning, stacklevel=2
-    )
-    return PurifiedBatch
+__getattr__ = renamed(__name__, {"Outcome": "PurifiedBatch"})
