@@ -28,8 +28,10 @@ from puvae_rt.data import Dataset, load_dataset
 from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.models.puvae import DilatedTrunk, PuVAE, split_phases
 from puvae_rt.models.spec import KERNEL, WIDTH, Ranks, check_ranks
+from puvae_rt.models.weights import product
 from puvae_rt.schema import Positive, decode
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_puvae
+from puvae_rt.training.device import resolve
 from puvae_rt.training.plan import Plan, Reader, Stage, require_made_for, require_positive
 from puvae_rt.training.recipes import FINE_TUNING, Recipe, Schedule, attack_scale
 from puvae_rt.training.selection import accuracies, validation_inputs
@@ -59,12 +61,13 @@ class _Trained:
 def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
     """A PuVAE of the given ranks, closest to `model` on `images` [N,C,H,W] in [0,1]; None leaves a layer dense.
 
+    A model that is factored already is multiplied back first.
+
     Raises:
-        ContractError: `model` is factored already, or a rank is as large as the layer.
+        ContractError: a rank is as large as the layer.
     """
-    if model.ranks != Ranks():
-        raise ContractError(f"model of ranks {tuple(model.ranks)}: expected dense layers; factor the full model")
     check_ranks(ranks)
+    model = expanded(model)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         thin = PuVAE(model.contract, model.classes, ranks, model.normalized)
@@ -82,10 +85,23 @@ def factor(model: PuVAE, images: Tensor, ranks: Ranks, seed: int = 0) -> PuVAE:
     return thin.eval()
 
 
+def expanded(model: PuVAE) -> PuVAE:
+    """The same function with every layer dense."""
+    if model.ranks == Ranks():
+        return model
+    tensors = dict(model.state_dict())
+    for layer in [name for name, module in model.named_modules() if isinstance(module, nn.Sequential)]:
+        first, second, bias = (tensors.pop(f"{layer}.{part}") for part in ("0.weight", "1.weight", "1.bias"))
+        tensors |= {f"{layer}.weight": torch.from_numpy(product(first.numpy(), second.numpy())), f"{layer}.bias": bias}
+    dense = PuVAE(model.contract, model.classes, normalized=model.normalized)
+    dense.load_state_dict(tensors)
+    return dense.eval()
+
+
 def _activations(model: PuVAE, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The outputs of FC1's image half and of FC2 (a random class for each image), [N, HIDDEN] each."""
     features = torch.cat([model.features(part) for part in parts])
-    classes = torch.randint(model.classes, (len(features),))
+    classes = torch.randint(model.classes, (len(features),), device=features.device)
     return features, model.fc2(F.relu(features + model.fc1_label.weight.T[classes]))
 
 
@@ -113,7 +129,7 @@ def _factor_convolution(dense: Any, thin: Any, inputs: Iterable[Tensor]) -> None
     directions U are kept: M ~ (M U) U^T. Not centred: a bias would be wrong where the padding begins."""
     columns, rows = thin
     outputs = dense.weight.permute(1, 2, 0, 3).reshape(WIDTH * KERNEL, -1)  # M: [c,a] -> [o,b]
-    moments = torch.zeros(len(outputs), len(outputs))
+    moments = outputs.new_zeros(len(outputs), len(outputs))
     for part in inputs:
         patches = F.unfold(part, (KERNEL, 1), padding=(KERNEL // 2, 0)).transpose(0, 1).flatten(1)  # [c*7, positions]
         moments += patches @ patches.T
@@ -161,7 +177,7 @@ def run(args: LowRankSettings) -> dict[str, Any]:
     if not is_name(args.puvae):
         raise ContractError(f"puvae={args.puvae[:80]!a}: expected {NAME_RULE} (--name)")
     dataset = load_dataset(args.dataset, args.data)
-    stage = Stage(args.runs / dataset.name, f"{args.puvae}{LOW_RANK}")
+    stage = Stage(args.runs / dataset.name, f"{args.puvae}{LOW_RANK}", resolve(args.device))
     full, meta = _made_for(dataset, load_puvae, stage.folder / f"{args.puvae}.safetensors")
     source, _ = _made_for(dataset, load_classifier, stage.folder / "source.safetensors")
     file = stage.folder / f"{args.puvae}.safetensors"
@@ -175,12 +191,14 @@ def run(args: LowRankSettings) -> dict[str, Any]:
     plan.check()
     factored = factor(full, torch.from_numpy(dataset.train.head(IMAGES).batch(slice(None))[0]), ranks)
     if not stage.weights.exists():
-        thin = copy.deepcopy(factored)
-        fine_tune(stage, thin, source, dataset, recipe, schedule)
+        thin = copy.deepcopy(factored).to(stage.device)
+        fine_tune(stage, thin, source.to(stage.device), dataset, recipe, schedule)
         save_puvae(stage.weights, thin, dataset, score, history)
     fine_tuned, _ = plan.finished()
     inputs, labels = validation_inputs(dataset, source, args.validation, FINE_TUNING.seed)
     models = {"full": full, "factored": factored, "fine_tuned": fine_tuned}
-    accuracy = {name: accuracies(model, inputs, labels, {"": score})[""] for name, model in models.items()}
+    accuracy = {
+        name: accuracies(model.to(stage.device), inputs, labels, {"": score})[""] for name, model in models.items()
+    }
     summary = {"dataset": dataset.name, "split": "validation", "n": len(labels), "evidence": "measured"}
     return summary | {"ranks": ranks._asdict(), "accuracy": accuracy}

@@ -8,10 +8,10 @@ with Purifier.load("mnist") as purifier:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from puvae_rt import _moved, usage_reports
+from puvae_rt._lazy import lazily
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ _HOMES = {
 usage_reports.switch_off()
 _moved.install()
 
-
-def __getattr__(name: str) -> Any:
-    """Imports on first use: training must not need ONNX Runtime, nor the runtime PyTorch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
+__getattr__ = lazily(__name__, _HOMES)  # training must not need ONNX Runtime, nor the runtime PyTorch
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import CodeType, ModuleType
@@ -68,8 +67,8 @@ def new_name(name: str) -> str | None:
     return None
 
 
-class MovedFinder(MetaPathFinder):
-    """Finds modules by their old names."""
+class MovedFinder:
+    """Finds modules by their old names. No importlib.abc here: it would double what `import puvae_rt` takes."""
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The spec of a module under its old name; None for every other name."""
@@ -82,10 +81,10 @@ class MovedFinder(MetaPathFinder):
         if new is None or found is None:
             return None
         package = found.submodule_search_locations is not None
-        return ModuleSpec(fullname, _MovedLoader(new), origin=found.origin, is_package=package)
+        return ModuleSpec(fullname, _MovedLoader(new), origin=found.origin, is_package=package)  # type: ignore[arg-type]
 
 
-class _MovedLoader(Loader):
+class _MovedLoader:
     """Makes the new module the old name's, too: one module under two names."""
 
     def __init__(self, new: str) -> None:

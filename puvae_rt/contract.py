@@ -12,6 +12,7 @@ from puvae_rt.errors import ContractError
 IMAGE, NOISE = "image", "noise"
 PURIFIED, LABEL, RMSE, SCORE = "purified", "label", "rmse", "score"
 CANDIDATES, BIAS, LOGITS = "candidates", "bias", "logits"
+CLASSES = "classes"  # [N,m] int32: which class each of the candidates is, where a prior chose m of them
 
 # Files of a bundle.
 MANIFEST_FILE = "manifest.json"
@@ -71,16 +72,27 @@ class ImageContract:
 
 @dataclass(frozen=True)
 class Score:
-    """Selection score of a candidate: sum_i max(|x_i - x_hat_i| - tau, 0)^2 + kl_weight * KL; the smallest wins.
+    """Selection score of the candidate of class k, of which the smallest wins.
 
-    tau = kl_weight = 0 is the paper's RMSE (same order).
+    score_k = sum_i max(|x_i - x_hat_ki| - tau, 0)^2 + kl_weight * KL_k - prior_weight * c(x) * log p(k | x)
+
+    c(x) is the squared scale of the image's contrast where a model normalizes it, and 1 elsewhere. With all three
+    numbers 0 it orders as the paper's RMSE does.
     """
 
     tau: float = 0.0
     kl_weight: float = 0.0
+    prior_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tau < 1.0:
             raise ContractError(f"tau={self.tau}: expected 0 <= tau < 1 (a difference of pixel values)")
         if not 0.0 <= self.kl_weight <= MAX_NUMBER:
             raise ContractError(f"kl_weight={self.kl_weight}: expected a finite number >= 0")
+        if not 0.0 <= self.prior_weight <= MAX_NUMBER:
+            raise ContractError(f"prior_weight={self.prior_weight}: expected a finite number >= 0")
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether something is added to the distance: the KL term, or the prior's."""
+        return self.kl_weight > 0 or self.prior_weight > 0

@@ -36,6 +36,13 @@ def test_the_warning_names_the_file_that_imports() -> None:
     )
 
 
+def test_the_package_alone_imports_little() -> None:
+    """What comes with it delays every command, and Ctrl-C meanwhile is answered with a traceback."""
+    code = "import sys, puvae_rt, puvae_rt.data.known; print({'numpy', 'cv2', 'tempfile'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_python_m_runs_a_module_by_its_old_name() -> None:
     command = [sys.executable, "-m", "puvae_rt.benchmark.command", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

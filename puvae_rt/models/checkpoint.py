@@ -24,6 +24,7 @@ Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
 
 MAX_FILE_BYTES = 1 << 30
+STORED = ("F32", "F16")  # how tensors may be stored; they are computed with in FP32
 _ABSENT = "give the path of a .safetensors file, or train it first with `puvae train`"
 _REMEDY = "give a .safetensors that `puvae train` wrote"
 
@@ -50,7 +51,7 @@ def read_checkpoint(
     kind: type[Header],
     shapes: Callable[[Header], Shapes],
 ) -> tuple[Header, dict[str, Array]]:
-    """A checkpoint's header, and exactly the tensors that it calls for.
+    """A checkpoint's header, and exactly the tensors that it calls for, in FP32.
 
     Args:
         path: a .safetensors file.
@@ -63,7 +64,7 @@ def read_checkpoint(
         header, _ = read_header(file.metadata() or {}, kind, str(path), _REMEDY, BuildError)
         expected = shapes(header)
         _check_tensors(path, {name: file.get_slice(name) for name in file.keys()}, expected)  # noqa: SIM118
-        tensors = {name: file.get_tensor(name) for name in expected}
+        tensors = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in expected}
     if bad := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise BuildError(f"{path}: {bad[0]} holds NaN or infinity, expected finite numbers; train again")
     return header, tensors
@@ -83,8 +84,10 @@ def _check_tensors(path: Path, slices: Mapping[str, Any], expected: Shapes) -> N
         raise BuildError(f"{path}: tensors missing: {missing[:3]}, unexpected: {extra[:3]}; {_REMEDY}")
     for name, tensor in slices.items():
         got = (tensor.get_dtype(), tuple(tensor.get_shape()))
-        if got != ("F32", expected[name]):
-            raise BuildError(f"{path}: {name}: got {got[0]} {got[1]}, expected F32 {expected[name]}; {_REMEDY}")
+        if got[0] not in STORED or got[1] != expected[name]:
+            raise BuildError(
+                f"{path}: {name}: got {got[0]} {got[1]}, expected {' or '.join(STORED)} {expected[name]}; {_REMEDY}"
+            )
 
 
 _OLD = {name: f"puvae_rt.models.header:{name}" for name in ("META_KEY", "FORMAT")}

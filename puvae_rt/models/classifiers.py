@@ -5,16 +5,17 @@ from __future__ import annotations
 from torch import nn
 
 from puvae_rt.contract import ImageContract
-from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
+from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON, SOURCE_ARCHITECTURES
 
 
 def classifier(name: str, contract: ImageContract, classes: int, normalized: bool = False) -> nn.Sequential:
-    """Classifier `name` ("A" to "D"): images [N,C,H,W] in [0,1] -> logits [N, classes].
+    """Classifier `name`: images [N,C,H,W] in [0,1] -> logits [N, classes].
 
+    `name`: "A" to "D", or one of `SOURCE_ARCHITECTURES`.
     `normalized`: every channel of every image is brought to mean 0 and variance 1 first, for pictures taken in any
     light. Names of parameters are the same.
     """
-    arch = ARCHITECTURES[name]
+    arch = (ARCHITECTURES | SOURCE_ARCHITECTURES)[name]
     model = nn.Sequential()
     if normalized:
         model.add_module("contrast", nn.InstanceNorm2d(contract.channels, eps=CONTRAST_EPSILON))

@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from puvae_rt.contract import ImageContract, Score
+from puvae_rt.contract import MAX_CLASSES, ImageContract, Score
 from puvae_rt.errors import BundleError, ContractError, PuvaeError
-from puvae_rt.models.spec import ARCHITECTURES, SIDES, Ranks
+from puvae_rt.models.spec import ARCHITECTURES, SIDES, SOURCE_ARCHITECTURES, PriorLayers, Ranks
 from puvae_rt.refusal import shown
 from puvae_rt.schema import Classes, Name, check_version, decode, integer, one_of, parse
 
 META_KEY = "puvae"
 FORMAT = 1
 MAX_RANK = 4096
-PUVAE, CLASSIFIER, REFORMER, GENERATOR = "puvae", "classifier", "reformer", "generator"
-KINDS = (PUVAE, CLASSIFIER, REFORMER, GENERATOR)
+PUVAE, PRIOR, CLASSIFIER = "puvae", "prior", "classifier"
+REFORMER, GENERATOR = "reformer", "generator"
+KINDS = (PUVAE, PRIOR, CLASSIFIER, REFORMER, GENERATOR)
+
+MIN_SHORTLIST = 2
+PRIOR_PREFIX = "prior."  # of the names of a prior's tensors in the file of its PuVAE
 
 Rank = Annotated[int, integer(1, MAX_RANK)]
+Shortlist = Annotated[int, integer(MIN_SHORTLIST, MAX_CLASSES)]
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,54 @@ class WeightsHeader:
 
 
 @dataclass(frozen=True)
+class PriorPart:
+    """A prior in the file of its PuVAE.
+
+    Attributes:
+        layers: of the prior, whose tensors' names begin with `PRIOR_PREFIX`.
+        score: how the class is chosen with it.
+        shortlist: how many classes are decoded, those that it ranks first.
+    """
+
+    layers: PriorLayers
+    score: Score
+    shortlist: Shortlist
+
+
+@dataclass(frozen=True)
 class PuvaeHeader(WeightsHeader):
-    """PuVAE; ContractError for images that its decoder does not reach."""
+    """PuVAE; ContractError for images that its decoder does not reach, or a shortlist of more classes than there are.
+
+    `score` is the choice without a prior; ContractError when it weighs one.
+    """
 
     KIND = PUVAE
 
     score: Score
     ranks: Mapping[Annotated[str, one_of(*Ranks._fields)], Rank | None]  # of layers that are products of two thin ones
     normalized: bool = False  # contrast, in front of the trunk
+    prior: PriorPart | None = None
 
     def __post_init__(self) -> None:
         _require_side(self.contract, "PuVAE")
+        if self.score.prior_weight:
+            raise ContractError(f"score: got prior_weight={self.score.prior_weight}, expected 0 without the prior")
+        if self.prior is not None:
+            require_shortlist(self.prior.shortlist, len(self.classes))
 
     def thin(self) -> Ranks:
         """The ranks; None where a layer is dense."""
         return Ranks(**self.ranks)
+
+
+@dataclass(frozen=True)
+class PriorHeader(WeightsHeader):
+    """A prior on its own."""
+
+    KIND = PRIOR
+
+    layers: PriorLayers
+    normalized: bool = False  # contrast, in front of the first layer
 
 
 @dataclass(frozen=True)
@@ -56,7 +94,7 @@ class ClassifierHeader(WeightsHeader):
 
     KIND = CLASSIFIER
 
-    architecture: Annotated[str, one_of(*ARCHITECTURES)]
+    architecture: Annotated[str, one_of(*ARCHITECTURES, *SOURCE_ARCHITECTURES)]
     normalized: bool = False  # contrast, in front of the first layer
 
     def __post_init__(self) -> None:
@@ -81,6 +119,12 @@ class GeneratorHeader(WeightsHeader):
 
     def __post_init__(self) -> None:
         _require_side(self.contract, "Defense-GAN's generator")
+
+
+def require_shortlist(shortlist: int, classes: int) -> None:
+    """Raises ContractError unless 2 <= shortlist <= classes."""
+    if not MIN_SHORTLIST <= shortlist <= classes:
+        raise ContractError(f"shortlist={shortlist}: expected {MIN_SHORTLIST} to {classes} classes (--shortlist)")
 
 
 def _require_side(contract: ImageContract, network: str) -> None:

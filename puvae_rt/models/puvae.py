@@ -208,38 +208,44 @@ class PuVAE(nn.Module):
         decoded = torch.sigmoid(self.decode_logits(z, onehot))
         return decoded if stats is None else stats.denormalize(decoded)
 
-    def project(self, x: Tensor, noise: Tensor | None = None, sigma_eps: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The projection of every image on every class.
+    def project(
+        self, x: Tensor, noise: Tensor | None = None, sigma_eps: float = 0.0, classes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The projection of every image on every class, or on m classes of its own.
 
         Args:
             x: [N,C,H,W] in [0,1].
-            noise: [N,K,LATENT] standard normal; needed when `sigma_eps` > 0.
+            noise: [N,m,LATENT] standard normal; needed when `sigma_eps` > 0.
             sigma_eps: scale of the sampling noise (the paper: 0.1; deployed default: 0).
+            classes: [N,m], of each image; by default all K.
         Returns:
-            candidates [N,K,C,H,W] and KL(q(z|x,k) || N(0,1)) [N,K].
+            candidates [N,m,C,H,W] and KL(q(z|x,k) || N(0,1)) [N,m].
         """
-        n, k = len(x), self.classes
-        q = self.encode_all(x)
+        n, k = len(x), self.classes if classes is None else classes.shape[1]
+        q = self.encode_all(x, classes)
         z = q.mu
         if sigma_eps > 0:
             if noise is None:
                 raise ValueError(f"sigma_eps={sigma_eps} needs noise of shape [{n},{k},{LATENT}]: got None")
             z = z + sigma_eps * q.sigma * noise.reshape(n * k, LATENT)
-        return self.decode_all(z, x), gaussian_kl(q).view(n, k)
+        return self.decode_all(z, x, classes), gaussian_kl(q).view(n, k)
 
-    def encode_all(self, x: Tensor) -> Posterior:
-        """q(z | x, k) of images [N,C,H,W] and every class k, the K of an image side by side: [N*K, LATENT]."""
-        return self.head(self.features(x).repeat_interleave(self.classes, dim=0), self._every_class(x))
+    def encode_all(self, x: Tensor, classes: Tensor | None = None) -> Posterior:
+        """q(z | x, k) [N*m, LATENT] of images [N,C,H,W] and all K classes or the m in `classes` [N,m], side by side."""
+        onehot = self._onehot(x, classes)
+        return self.head(self.features(x).repeat_interleave(len(onehot) // len(x), dim=0), onehot)
 
-    def decode_all(self, z: Tensor, x: Tensor) -> Tensor:
-        """z [N*K, LATENT], in the order of `encode_all`, and their images -> candidates [N,K,C,H,W]."""
-        stats = self.image_stats(x)
-        candidates = self.decode(z, self._every_class(x), stats and stats.repeat(self.classes))
-        return candidates.view(len(x), self.classes, *x.shape[1:])
+    def decode_all(self, z: Tensor, x: Tensor, classes: Tensor | None = None) -> Tensor:
+        """z [N*m, LATENT], in the order of `encode_all`, and their images -> candidates [N,m,C,H,W]."""
+        onehot, stats = self._onehot(x, classes), self.image_stats(x)
+        count = len(onehot) // len(x)
+        candidates = self.decode(z, onehot, stats and stats.repeat(count))
+        return candidates.view(len(x), count, *x.shape[1:])
 
-    def _every_class(self, x: Tensor) -> Tensor:
-        """The K labels of each of the images [N,C,H,W], [N*K, K]."""
-        return torch.eye(self.classes, dtype=x.dtype).repeat(len(x), 1)
+    def _onehot(self, x: Tensor, classes: Tensor | None) -> Tensor:
+        """The labels that each of the images [N,C,H,W] is given, all K or its m in `classes`, [N*m, K]."""
+        every = torch.eye(self.classes, dtype=x.dtype, device=x.device)
+        return every.repeat(len(x), 1) if classes is None else every[classes.flatten()]
 
 
 def gaussian_kl(q: Posterior) -> Tensor:

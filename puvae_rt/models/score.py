@@ -20,7 +20,7 @@ def add_kl(distances: Tensor, kl: Tensor, score: Score) -> Tensor:
 
 
 def selection_scores(x: Tensor, candidates: Tensor, kl: Tensor, score: Score) -> Tensor:
-    """The score [N,K] of images x [N,C,H,W] and their projections: the smallest one wins.
+    """The score [N,K] of images x [N,C,H,W] and their projections, without a prior: the smallest one wins.
 
     Args:
         x: images in [0,1].

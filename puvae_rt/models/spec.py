@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from puvae_rt.errors import ContractError
@@ -67,4 +68,37 @@ ARCHITECTURES = {
         (Conv(64, 5, 1), Conv(128, 5, 1), Conv(256, 5, 2)), CONV_DROPOUT, ((512, FC_DROPOUT), (256, 0.0))
     ),
     "D": Architecture((Conv(128, 3, 1), Conv(256, 3, 1), Conv(512, 3, 2)), CONV_DROPOUT, ((512, FC_DROPOUT),)),
+}
+# Never defended: S1 and S2 are attacked while a prior trains, V1 while its weight in the score is chosen.
+SOURCE_ARCHITECTURES = {
+    "S1": Architecture((Conv(16, 3, 1), Conv(32, 3, 2), Conv(32, 3, 1), Conv(64, 3, 2)), CONV_DROPOUT, ((128, 0.0),)),
+    "S2": Architecture((Conv(32, 5, 2), Conv(64, 5, 2)), CONV_DROPOUT, ((256, FC_DROPOUT),)),
+    "V1": Architecture((Conv(32, 7, 2), Conv(48, 3, 1), Conv(64, 3, 2)), CONV_DROPOUT, ((128, FC_DROPOUT),)),
+}
+
+
+MAX_PRIOR_CONVS = 32
+
+
+@dataclass(frozen=True)
+class PriorLayers:
+    """The layers of a prior: 3x3 convolutions with "same" padding, a fully connected layer, one to the classes."""
+
+    convs: tuple[tuple[int, int], ...]  # (channels, stride)
+    hidden: int
+
+    def __post_init__(self) -> None:
+        convs = [0 < channels <= HIDDEN and stride in (1, 2) for channels, stride in self.convs]
+        if not (0 < len(convs) <= MAX_PRIOR_CONVS and all(convs) and 0 < self.hidden <= HIDDEN):
+            raise ContractError(
+                f"convs={self.convs}, hidden={self.hidden}: expected 1 to {MAX_PRIOR_CONVS} convolutions of 1 to "
+                f"{HIDDEN} channels and stride 1 or 2, and 1 to {HIDDEN} hidden units"
+            )
+
+
+PRIOR_KERNEL = 3
+# By the images' channels: 5.7 million products for a 28x28 gray image, 13.7 million for a 32x32 color one.
+PRIORS = {
+    1: PriorLayers(((16, 1), (32, 2), (32, 1), (64, 2), (64, 1)), 64),
+    3: PriorLayers(((32, 2), (48, 1), (96, 2), (96, 1), (128, 2)), 128),
 }

@@ -20,17 +20,22 @@ from puvae_rt.models.header import (
     CLASSIFIER,
     FORMAT,
     GENERATOR,
+    PRIOR,
+    PRIOR_PREFIX,
     PUVAE,
     REFORMER,
     ClassifierHeader,
     GeneratorHeader,
     Header,
+    PriorHeader,
     PuvaeHeader,
     ReformerHeader,
     decode_header,
 )
 from puvae_rt.models.magnet import reformer
+from puvae_rt.models.prior import Prior
 from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.selector import Selector
 from puvae_rt.refusal import printable
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 
@@ -53,6 +58,7 @@ __all__ = [
 _REMEDY = "give a .safetensors that `puvae train` wrote, or train again"
 _TYPES = (torch.float32, torch.float16)  # FP16 is how baselines are kept
 _THIN = ".0.weight"  # ends the name of the first of two thin layers
+WITH_PRIOR = "_prior"  # behind the name of a PuVAE whose prior is in the same file
 LOW_RANK = "_low_rank"  # behind the name of a PuVAE whose layers calib.low_rank has factored
 Tensors = dict[str, torch.Tensor]
 Prepare = Callable[[Tensors], Tensors]
@@ -77,6 +83,25 @@ def save_puvae(path: Path, model: PuVAE, dataset: Dataset, score: Score, history
     save_tensors(path, model.state_dict(), meta | history)
 
 
+def save_selector(path: Path, selector: Selector, distance: Score, dataset: Dataset, history: dict[str, Any]) -> None:
+    """Write a PuVAE and its prior, in FP16, in one file; `distance` is the score without the prior."""
+    vae, prior = selector.vae, selector.prior
+    if prior is None:
+        raise ContractError(f"{path}: no prior to write; give one, or use save_puvae")
+    meta = describe(dataset, PUVAE) | {"ranks": vae.ranks._asdict(), "score": asdict(distance)}
+    meta |= {"normalized": True} if vae.normalized else {}
+    shortlist = selector.shortlist or vae.classes
+    meta |= {"prior": {"layers": asdict(prior.layers), "score": asdict(selector.score), "shortlist": shortlist}}
+    tensors = vae.state_dict() | {f"{PRIOR_PREFIX}{name}": value for name, value in prior.state_dict().items()}
+    save_tensors(path, {name: value.half() for name, value in tensors.items()}, meta | history)
+
+
+def save_prior(path: Path, model: Prior, dataset: Dataset, history: dict[str, Any]) -> None:
+    """Write the weights and metadata of a prior; `history` as in `save_puvae`."""
+    meta = describe(dataset, PRIOR) | {"layers": asdict(model.layers), "normalized": model.normalized}
+    save_tensors(path, model.state_dict(), meta | history)
+
+
 def save_classifier(path: Path, model: nn.Module, architecture: str, dataset: Dataset, history: dict[str, Any]) -> None:
     """Write the weights and metadata of a classifier; `history` as in `save_puvae`."""
     save_tensors(path, model.state_dict(), describe(dataset, CLASSIFIER) | {"architecture": architecture} | history)
@@ -94,9 +119,33 @@ def load_puvae(path: Path) -> tuple[PuVAE, dict[str, Any]]:
         CheckpointError: not a PuVAE artefact, or tensors that are not finite or do not fit its description.
     """
     header, tensors, meta = _load(path, PuvaeHeader)
+    own = {name: value for name, value in tensors.items() if not name.startswith(PRIOR_PREFIX)}
+    return _puvae(path, header, own), meta | {"score": asdict(header.score)}
+
+
+def load_selector(path: Path) -> tuple[Selector, Score, dict[str, Any]]:
+    """A PuVAE with its prior, if it has one; the score without the prior; the metadata. Errors as of `load_puvae`."""
+    header, tensors, meta = _load(path, PuvaeHeader)
+    own = {name: value for name, value in tensors.items() if not name.startswith(PRIOR_PREFIX)}
+    vae, part = _puvae(path, header, own), header.prior
+    if part is None:
+        return Selector(vae, header.score), header.score, meta
+    rest = {name.removeprefix(PRIOR_PREFIX): tensors[name] for name in tensors.keys() - own.keys()}
+    prior = _filled(path, lambda: Prior(vae.contract, vae.classes, part.layers, vae.normalized), rest)
+    shortlist = None if part.shortlist == vae.classes else part.shortlist
+    return Selector(vae, part.score, prior, shortlist), header.score, meta
+
+
+def _puvae(path: Path, header: PuvaeHeader, tensors: Tensors) -> PuVAE:
     classes, ranks = len(header.classes), header.thin()
-    model = _filled(path, lambda: PuVAE(header.contract, classes, ranks, header.normalized), tensors)
-    return model, meta | {"score": asdict(header.score)}
+    return _filled(path, lambda: PuVAE(header.contract, classes, ranks, header.normalized), tensors)
+
+
+def load_prior(path: Path) -> tuple[Prior, dict[str, Any]]:
+    """A prior in evaluation mode, and its metadata; errors as of `load_puvae`."""
+    header, tensors, meta = _load(path, PriorHeader)
+    make = partial(Prior, header.contract, len(header.classes), header.layers, header.normalized)
+    return _filled(path, make, tensors), meta
 
 
 def load_classifier(path: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -20,13 +20,14 @@ from puvae_rt.training.artefacts import (
     save_classifier,
     save_network,
 )
-from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTask, PgdTask, ReformerTask
+from puvae_rt.training.device import resolve
 from puvae_rt.training.loop import AdamSettings
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for
-from puvae_rt.training.recipes import BASELINE_SCHEDULES, Schedule
+from puvae_rt.training.recipes import BASELINE_SCHEDULES, PGD_STEPS, Schedule
 from puvae_rt.training.selection import accuracy
 from puvae_rt.training.settings import BaselineSettings as Settings
-from puvae_rt.training.stages import seeded, train_stage
+from puvae_rt.training.stages import any_light, seeded, train_stage
 
 GAN_ADAM = AdamSettings(betas=(0.5, 0.9), decay=False, factors={"critic": CRITIC_PACE})
 Report = dict[str, Any]
@@ -41,7 +42,7 @@ def train_magnet(stage: Stage, dataset: Dataset, schedule: Schedule) -> Report:
     """MagNet's reformer."""
     plan, history = plan_magnet(stage, dataset, schedule), {"schedule": schedule.record()}
     if not stage.weights.exists():
-        model = seeded(schedule.seed, lambda: reformer(dataset.contract))
+        model = seeded(schedule.seed, lambda: reformer(dataset.contract)).to(stage.device)
         train_stage(stage, ReformerTask(model, dataset.contract), dataset.train, schedule, plan.identity)
         save_network(stage.weights, model, REFORMER, dataset, history)
     plan.finished()
@@ -57,7 +58,7 @@ def train_defense_gan(stage: Stage, dataset: Dataset, schedule: Schedule) -> Rep
     """The generator with its averaged weights; its critic stays in the checkpoint."""
     plan, history = plan_defense_gan(stage, dataset, schedule), {"schedule": schedule.record()}
     if not stage.weights.exists():
-        task = GanTask(seeded(schedule.seed, lambda: Gan(dataset.contract)))
+        task = GanTask(seeded(schedule.seed, lambda: Gan(dataset.contract)).to(stage.device))
         train_stage(stage, task, dataset.train, schedule, plan.identity, GAN_ADAM)
         save_network(stage.weights, task.averaged(), GENERATOR, dataset, history)
     plan.finished()
@@ -89,15 +90,42 @@ def train_adversarially(
     """A classifier trained on FGSM examples of the undefended one beside it."""
     plan, attacked, history = plan_adversarial(stage, dataset, schedule, architecture, epsilon)
     if not stage.weights.exists():
-        classes, normalized = len(dataset.classes), "normalized" in history
-        model = seeded(
-            schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=normalized)
-        )
-        task = AdversarialTask(model, attacked, epsilon)
+        model = _new_classifier(dataset, schedule, architecture, "normalized" in history).to(stage.device)
+        task = AdversarialTask(model, attacked.to(stage.device), epsilon)
         train_stage(stage, task, dataset.train, schedule, plan.identity)
         save_classifier(stage.weights, model, architecture, dataset, history)
     model = plan.finished()[0]
     return history | {"accuracy": accuracy(model, dataset.validation)}
+
+
+def plan_pgd(
+    stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float
+) -> tuple[Plan, Report]:
+    """The plan of a classifier's PGD training, and what the weights say of it."""
+    history: Report = {"schedule": schedule.record(), "epsilon": epsilon, "pgd_steps": PGD_STEPS}
+    history |= {"normalized": True} if any_light(dataset) else {}
+    named = identity(dataset) | {"architecture": architecture, "epsilon": epsilon, "pgd_steps": PGD_STEPS}
+    wanted = history | {"architecture": architecture} | images_of(dataset)
+    return Plan(stage, schedule, named, wanted, load_classifier), history
+
+
+def train_pgd(stage: Stage, dataset: Dataset, schedule: Schedule, architecture: str, epsilon: float) -> Report:
+    """A classifier trained on PGD examples of its own."""
+    plan, history = plan_pgd(stage, dataset, schedule, architecture, epsilon)
+    if not stage.weights.exists():
+        model = _new_classifier(dataset, schedule, architecture, any_light(dataset)).to(stage.device)
+        total = schedule.epochs * (len(dataset.train) // schedule.batch)
+        train_stage(stage, PgdTask(model, epsilon, total), dataset.train, schedule, plan.identity)
+        save_classifier(stage.weights, model, architecture, dataset, history)
+    return history | {"accuracy": accuracy(plan.finished()[0], dataset.validation)}
+
+
+def _new_classifier(dataset: Dataset, schedule: Schedule, architecture: str, normalized: bool) -> nn.Module:
+    classes = len(dataset.classes)
+    model: nn.Module = seeded(
+        schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=normalized)
+    )
+    return model
 
 
 def _history(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
@@ -110,7 +138,7 @@ def identity(dataset: Dataset) -> dict[str, Any]:
 
 
 def train_baseline(settings: Settings) -> Report:
-    """Trains one baseline (adv_training: one for each target) and reports on the validation split.
+    """Trains one baseline (adv_training, pgd_training: one for each target) and reports on the validation split.
 
     Raises:
         DataError, CheckpointError, ContractError: before anything is trained.
@@ -118,11 +146,11 @@ def train_baseline(settings: Settings) -> Report:
     if settings.epsilon is not None:
         check_epsilon(settings.epsilon)
     dataset = limited(load_dataset(settings.dataset, settings.data), settings.limit)
-    folder = settings.out / dataset.name
+    folder, device = settings.out / dataset.name, resolve(settings.device)
     given = {k: v for k in ("epochs", "batch") if (v := getattr(settings, k)) is not None}
     schedule = replace(BASELINE_SCHEDULES[settings.baseline], bf16=settings.bf16, **given).fit_to(len(dataset.train))
     if settings.baseline in ("magnet", "defense_gan"):
-        stage = Stage(folder, settings.baseline)
+        stage = Stage(folder, settings.baseline, device)
         plan, train = {
             "magnet": (plan_magnet, train_magnet),
             "defense_gan": (plan_defense_gan, train_defense_gan),
@@ -131,7 +159,12 @@ def train_baseline(settings: Settings) -> Report:
         make_folder(folder)
         return {settings.baseline: train(stage, dataset, schedule)}
     epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
-    stages = {a: Stage(folder, f"adv_training_{a.lower()}") for a in settings.targets}
-    for architecture, stage in stages.items():  # all of them, before the first takes hours
+    stages = {a: Stage(folder, f"{settings.baseline}_{a.lower()}", device) for a in settings.targets}
+    if settings.baseline == "pgd_training":
+        for architecture, stage in stages.items():  # all of them, before the first takes hours
+            plan_pgd(stage, dataset, schedule, architecture, epsilon)[0].check()
+        make_folder(folder)
+        return {s.name: train_pgd(s, dataset, schedule, a, epsilon) for a, s in stages.items()}
+    for architecture, stage in stages.items():
         plan_adversarial(stage, dataset, schedule, architecture, epsilon)[0].check()
     return {s.name: train_adversarially(s, dataset, schedule, a, epsilon) for a, s in stages.items()}

@@ -13,15 +13,17 @@ from torch import Tensor
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.checkpoint import opened
 from puvae_rt.models.header import META_KEY, read_document
+from puvae_rt.training.device import device_of
 from puvae_rt.weights_file import atomic_weights
 
+_GPU_RNG = "rng_cuda"  # of a training on a GPU; one that goes on from a CPU's checkpoint starts from its seed
 REMEDY = "delete it to start afresh, or give a .safetensors that `puvae train` wrote"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Writes both to `path`, whole or not at all; CheckpointError when it cannot be written."""
+    """Writes both to `path`, from whatever device, whole or not at all; CheckpointError when it cannot be written."""
     with atomic_weights(path) as part:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, {META_KEY: json.dumps(meta)})
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, {META_KEY: json.dumps(meta)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,18 +34,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def training_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The weights, the optimizer's moments and the random generator: all that the next step depends on."""
+    """The weights, the optimizer's moments and the random generators: all that the next step depends on."""
     tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     tensors["rng"] = torch.get_rng_state()
+    if (device := device_of(module)).type == "cuda":
+        tensors[_GPU_RNG] = torch.cuda.get_rng_state(device)
     return tensors
 
 
 def restore_training_state(
     tensors: dict[str, Tensor], module: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put weights, moments and the random generator back as `training_state` took them."""
+    """Put weights, moments and the random generators back as `training_state` took them."""
     module.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -57,3 +61,5 @@ def restore_training_state(
             if value.shape == parameter.shape:
                 moments[key] = torch.empty_like(parameter).copy_(value)
     torch.set_rng_state(tensors["rng"])
+    if (device := device_of(module)).type == "cuda" and _GPU_RNG in tensors:
+        torch.cuda.set_rng_state(tensors[_GPU_RNG], device)

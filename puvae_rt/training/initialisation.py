@@ -11,29 +11,31 @@ import torch
 from torch import nn
 
 from puvae_rt.errors import ContractError
+from puvae_rt.models.prior import Prior
 from puvae_rt.models.puvae import DilatedTrunk
-from puvae_rt.models.spec import WIDTH
 
-THRESHOLDS = (0.25, 0.45)  # lowest and highest t; a pair of channels for each of WIDTH / 4 values between
+THRESHOLDS = (0.25, 0.45)  # lowest and highest t; a pair of channels for each of several values between
 ORDINARY_SHARE = 0.1  # of their usual weight in the second layer, for channels that do not threshold
-CENTRE = 3  # of a 7-tap kernel
 
 
 @torch.no_grad()
-def start_from_thresholds(trunk: nn.Module) -> None:
+def start_from_thresholds(network: nn.Module) -> None:
     """Half of the first layer's channels become pairs relu(g(x - t)), relu(g(x - 1 + t)), g = 1 / (1 - 2t), of which
-    the second layer sees the difference: x clipped to [t, 1 - t] and stretched to [0, 1]."""
-    if not isinstance(trunk, DilatedTrunk):
-        raise ContractError(f"threshold_start: got a {type(trunk).__name__}, expected the convolutional trunk")
-    first, second = trunk.convs[0], trunk.convs[1]
+    the second layer sees the difference: x clipped to [t, 1 - t] and stretched to [0, 1].
+
+    `network` is PuVAE's trunk, or a prior.
+    """
+    if not isinstance(network, DilatedTrunk | Prior):
+        raise ContractError(f"threshold_start: got a {type(network).__name__}, expected a trunk or a prior")
+    first, second = network.convs[0], network.convs[1]
     if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.Conv2d):
         raise ContractError("threshold_start: got a trunk of low rank, expected a dense one; factor it after training")
-    pairs = WIDTH // 4
+    pairs, center = first.out_channels // 4, first.kernel_size[0] // 2
     for pair, t in enumerate(torch.linspace(*THRESHOLDS, pairs).tolist()):
         gain = 1 / (1 - 2 * t)
         for channel, threshold in ((2 * pair, t), (2 * pair + 1, 1 - t)):
             first.weight[channel] = 0
-            first.weight[channel, :, CENTRE, CENTRE] = gain / first.in_channels
+            first.weight[channel, :, center, center] = gain / first.in_channels
             first.bias[channel] = -gain * threshold  # type: ignore[index]  # there is a bias
         second.weight[:, 2 * pair] *= 2  # half of the inputs carry the signal
         second.weight[:, 2 * pair + 1] = -second.weight[:, 2 * pair]

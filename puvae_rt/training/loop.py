@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +18,9 @@ from puvae_rt.errors import CheckpointError, DataError
 from puvae_rt.models.layout import channels_last
 from puvae_rt.refusal import printable
 from puvae_rt.schema import Count, check_seal, decode, seal
+from puvae_rt.training.batches import batch_places, taker
 from puvae_rt.training.checkpoint import REMEDY, load_tensors, restore_training_state, save_tensors, training_state
+from puvae_rt.training.device import device_of, forked_random
 from puvae_rt.training.interrupts import signals_held
 from puvae_rt.training.recipes import Schedule
 
@@ -33,12 +36,13 @@ class AdamSettings(NamedTuple):
     """What a schedule leaves open.
 
     `decay`: warm-up and cosine decay; else the learning rate stays as it is. `factors`: of that rate, for the parts of
-    the module that learn at another one.
+    the module that learn at another one. `weight_decay`: decoupled, as AdamW's (Loshchilov and Hutter 2019).
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
     decay: bool = True
     factors: Mapping[str, float] = {}
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,23 +95,21 @@ def fit(
 ) -> list[Metrics]:
     """Trains `task.module` in place and returns its curve.
 
-    Resumes from `checkpoint` when the file exists: killed at any step, the run reaches the same weights bit for bit.
+    It runs where the module is. Resumes from `checkpoint`, whatever device wrote it, when the file exists: killed at
+    any step, a run on the CPU reaches the same weights bit for bit (sums on a GPU have no fixed order).
     A signal takes effect once the step is done and in the checkpoint. The caller's random state is left as it was.
 
     Raises:
         CheckpointError: the file belongs to a run with another `identity` or schedule.
         DataError: fewer images than a mini-batch.
     """
-    if len(split) < schedule.batch:
-        raise DataError(
-            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images, or give a smaller "
-            "--mini-batch"
-        )
+    _require_batch(split, schedule)
     identity = run_identity(identity, schedule)
     channels_last(task.module)
-    groups = _groups(task.module, adam.factors)
-    optimizer = torch.optim.Adam(groups, lr=schedule.learning_rate, betas=adam.betas, fused=True)
-    with signals_held() as held, torch.random.fork_rng(devices=[]):
+    optimizer = _optimizer(task.module, schedule, adam)
+    device = device_of(task.module)
+    take = taker(split, device)
+    with signals_held() as held, forked_random(device):
         torch.manual_seed(schedule.seed)
         step, curve = _resume(task, optimizer, checkpoint, identity)
         total = schedule.epochs * (len(split) // schedule.batch)
@@ -115,7 +117,8 @@ def fit(
         saved = time.monotonic()
         while step < total:
             rate = learning_rate(step, total, schedule.learning_rate) if adam.decay else schedule.learning_rate
-            metrics = _step(task, split, schedule, optimizer, step, rate)
+            x, y = take(batch_places(len(split), schedule, step // schedule.replays))
+            metrics = _step(task, x, y, schedule, optimizer, step, rate)
             step += 1
             if step % LOG_EVERY == 0 or step == total:
                 curve.append({"step": step} | metrics)
@@ -131,6 +134,19 @@ def fit(
     return curve
 
 
+def _require_batch(split: Split, schedule: Schedule) -> None:
+    if len(split) < schedule.batch:
+        raise DataError(
+            f"{len(split)} training images, fewer than a mini-batch of {schedule.batch}; add images, or give a smaller "
+            "--mini-batch"
+        )
+
+
+def _optimizer(module: nn.Module, schedule: Schedule, adam: AdamSettings) -> torch.optim.Optimizer:
+    groups, decay = _groups(module, adam.factors), adam.weight_decay
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=adam.betas, weight_decay=decay, fused=True)
+
+
 def _groups(module: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
     """Adam's parameter groups, one for each factor of the learning rate."""
     groups: dict[float, list[nn.Parameter]] = {}
@@ -140,28 +156,17 @@ def _groups(module: nn.Module, factors: Mapping[str, float]) -> list[dict[str, A
 
 
 def _step(
-    task: Task, split: Split, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, rate: float
+    task: Task, x: Tensor, y: Tensor, schedule: Schedule, optimizer: torch.optim.Optimizer, step: int, rate: float
 ) -> Metrics:
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    batch, replay = divmod(step, schedule.replays)
-    index = _batch_index(len(split), schedule, batch)
-    x, y = (torch.from_numpy(a) for a in split.batch(index))
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bf16):
-        loss, metrics = task.loss(x, y, fresh=replay == 0)
+    with torch.autocast(x.device.type, torch.bfloat16) if schedule.bf16 else nullcontext():
+        loss, metrics = task.loss(x, y, fresh=step % schedule.replays == 0)
     loss.backward()  # type: ignore[no-untyped-call]
     task.after_backward()
     optimizer.step()
     return metrics
-
-
-def _batch_index(images: int, schedule: Schedule, batch: int) -> Any:
-    """The images of mini-batch number `batch`: a new seeded permutation every epoch, rests dropped."""
-    epoch, place = divmod(batch, images // schedule.batch)
-    generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
-    order = torch.randperm(images, generator=generator)
-    return order[place * schedule.batch : (place + 1) * schedule.batch].numpy()
 
 
 def _save(
@@ -207,5 +212,7 @@ def _resume(
         raise CheckpointError(
             f"{path}: tensors that do not fit this training ({printable(error)}); {REMEDY}"
         ) from error
-    task.state = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
+    state = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
+    device = device_of(task.module)
+    task.state = {k: v.to(task.state[k].device if k in task.state else device) for k, v in state.items()}
     return kept.step, kept.curve

@@ -24,12 +24,12 @@ def ranking_loss(sse: Tensor) -> Tensor:
     """
     logits = -0.5 * sse
     logits = torch.cat([logits[:, :1], logits[:, 1:] + RANKING_MARGIN], dim=1)
-    return F.cross_entropy(logits, torch.zeros(len(sse), dtype=torch.long))
+    return F.cross_entropy(logits, torch.zeros(len(sse), dtype=torch.long, device=sse.device))
 
 
 def wrong_classes(labels: Tensor, classes: int, count: int) -> Tensor:
     """`count` different wrong classes [N, J] for each label [N], or all there are, from the global generator."""
-    keys = torch.rand(len(labels), classes).scatter_(1, labels[:, None], -1.0)
+    keys = torch.rand(len(labels), classes, device=labels.device).scatter_(1, labels[:, None], -1.0)
     return keys.topk(min(count, classes - 1), dim=1).indices
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib  # noqa: F401  # at once: every stage ends with a picture, and must not end for want of it
+import torch
 
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Dataset
 from puvae_rt.errors import CheckpointError, ContractError
 from puvae_rt.scratch import file_error, told
 from puvae_rt.training.artefacts import describe
+from puvae_rt.training.device import CPU
 from puvae_rt.training.loop import read_checkpoint, run_identity
 from puvae_rt.training.recipes import Schedule
 
@@ -23,10 +25,11 @@ Reader = Callable[[Path], tuple[Any, dict[str, Any]]]  # path of weights -> mode
 
 
 class Stage(NamedTuple):
-    """One model's files in the output folder."""
+    """One model's files in the output folder, and where it is trained."""
 
     folder: Path
     name: str
+    device: torch.device = CPU
 
     @property
     def weights(self) -> Path:
@@ -59,12 +62,17 @@ class Plan(NamedTuple):
             if path.is_dir():
                 raise CheckpointError(f"{path}: is a folder, expected no file or this training's; move it away")
         if self.stage.weights.exists():
-            self.finished()
+            self._read()
         elif self.stage.checkpoint.exists():
             read_checkpoint(self.stage.checkpoint, run_identity(self.identity, self.schedule))
 
     def finished(self) -> tuple[Any, dict[str, Any]]:
-        """Model and metadata of the finished weights; CheckpointError when they are of another training."""
+        """Model, on the stage's device, and metadata of the finished weights; CheckpointError when they are of another
+        training."""
+        model, meta = self._read()
+        return model.to(self.stage.device), meta
+
+    def _read(self) -> tuple[Any, dict[str, Any]]:
         model, meta = self.read(self.stage.weights)
         require_same(self.stage, meta, self.wanted)
         return model, meta

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from puvae_rt.data import Dataset
 
 
+# Of an artefact's metadata: how long and on what it was trained.
+HISTORY = ("recipe", "schedule", "init", "fine_tuning", "epsilon", "pgd_steps")
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Adam with linear warm-up and cosine decay to zero."""
@@ -102,7 +106,10 @@ BASELINE_SCHEDULES = {
     "magnet": Schedule(epochs=20, batch=256, learning_rate=1e-2),
     "defense_gan": Schedule(epochs=25, batch=32, learning_rate=2e-4),  # the generator's
     "adv_training": Schedule(epochs=3, seed=7),
+    "pgd_training": Schedule(epochs=5, seed=7),
 }
+PGD_STEPS = 7  # of the attack in pgd_training
+RAMP = 0.15  # share of a training on its own attacks in which their radius grows to its full size
 PUVAE_SCHEDULE = Schedule(epochs=6)
 SHIPPED_RANKS = Ranks(fc1=48, fc2=96, trunk=32)  # 7 MB of weights for MNIST; the trunk in 3.5 times fewer products
 FINE_TUNING = replace(PUVAE_SCHEDULE, epochs=3, learning_rate=5e-4)  # behind the factoring
@@ -135,8 +142,6 @@ def recipe_for(name: str, dataset: Dataset) -> Recipe:
     if not recipe.ranking:  # nothing to scale: the paper's
         return recipe
     scale = attack_scale(dataset.contract)
-    levels = dataset.train.head(1000).batch(slice(None))[0]
-    bilevel = bool((np.minimum(levels, 1 - levels) < BILEVEL_MARGIN).mean() >= BILEVEL_SHARE)
     self_attack = scale * recipe.self_attack
     gray = dataset.contract.channels == 1
     return replace(
@@ -145,10 +150,68 @@ def recipe_for(name: str, dataset: Dataset) -> Recipe:
         ranking_tau=scale * recipe.ranking_tau,
         input_noise=scale * recipe.input_noise if gray else self_attack,
         self_attack=self_attack,
-        threshold_start=recipe.threshold_start and bilevel,
+        threshold_start=recipe.threshold_start and bilevel(dataset),
     )
+
+
+def bilevel(dataset: Dataset) -> bool:
+    """Whether its images are nearly black and white: digits, not garments."""
+    levels = dataset.train.head(1000).batch(slice(None))[0]
+    return bool((np.minimum(levels, 1 - levels) < BILEVEL_MARGIN).mean() >= BILEVEL_SHARE)
 
 
 def attack_scale(contract: ImageContract) -> float:
     """The attacks' radius on such images in units of MNIST's, for which every amplitude here is given."""
     return radii_of(contract).epsilon / EPSILON
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """What a prior is trained against: its own gradients, and those of source models that are never defended.
+
+    `radius`: L-infinity radius of the attack on its own loss; of each image between `least` of it and all.
+    `steps`: of that attack in the last `steep` share of the training; one before (random-start FGSM).
+    `noise`: largest amplitude of the uniform noise of the images it is trained on besides, in radii.
+    `source_radius`: of FGSM on the source models, on half of each mini-batch.
+    `zoom`, `shift`, `turn`, `light`: bounds of the augmentation (see `puvae_rt.training.tasks.augment`).
+    `flips`: whether half of the images are mirrored.
+    """
+
+    radius: float
+    source_radius: float
+    steps: int = 5
+    steep: float = 0.4
+    least: float = 0.0
+    noise: float = 1.5
+    smoothing: float = 0.1  # of the labels
+    zoom: float = 0.0
+    shift: float = 0.1
+    turn: float = 0.0
+    light: float = 0.0
+    flips: bool = False
+    threshold_start: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """The settings for metadata."""
+        return asdict(self)
+
+
+WEIGHT_DECAY = 1e-3  # of a prior
+PRIOR_SCHEDULE = Schedule(epochs=12, learning_rate=3e-3)
+PRIOR_EPOCHS = {"mnist": 5}  # of the data sets that are learnt in fewer
+PRIOR_RECIPES = {
+    # Single steps alone overfit catastrophically at this radius (Wong et al. 2020): several from early on.
+    "mnist": PriorRecipe(0.3, 0.3, least=1.0, noise=1.0, steep=0.85, shift=0.07),
+    "fashion_mnist": PriorRecipe(0.15, 0.3, shift=0.07, flips=True),
+    "traffic_signs": PriorRecipe(0.05, 0.07, steps=3, zoom=0.25, turn=0.1, light=0.3),
+    "cifar10": PriorRecipe(0.04, 0.06, steps=3, shift=0.12, light=0.1, flips=True),
+}
+
+
+def prior_recipe_for(dataset: Dataset) -> PriorRecipe:
+    """The recipe of a prior for these images: a known data set's own, else that of the one most alike, unmirrored."""
+    if dataset.name in PRIOR_RECIPES:
+        recipe = PRIOR_RECIPES[dataset.name]
+        return replace(recipe, threshold_start=bilevel(dataset))
+    alike = "cifar10" if dataset.contract.channels > 1 else "mnist" if bilevel(dataset) else "fashion_mnist"
+    return replace(PRIOR_RECIPES[alike], flips=False, threshold_start=bilevel(dataset))

@@ -32,6 +32,7 @@ from puvae_rt.pictures import panels, save_figure
 from puvae_rt.refusal import shown
 from puvae_rt.schema import Share, Text, decode, read_json
 from puvae_rt.training.artefacts import load_classifier
+from puvae_rt.training.device import device_of, resolve
 from puvae_rt.training.loop import fit
 from puvae_rt.training.plan import make_folder, require_made_for, require_positive
 from puvae_rt.training.recipes import OURS, PAPER, REPLAYS, Recipe, Schedule
@@ -95,12 +96,12 @@ def run_trial(
     schedule = replace(schedule, replays=REPLAYS if recipe.self_attack else 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
-        model = Proxy(dataset.contract, len(dataset.classes))
+        model = Proxy(dataset.contract, len(dataset.classes)).to(device_of(source))
     curve = fit(PuvaeTask(model, source, recipe), dataset.train, schedule, {})
     accuracy = accuracies(model, inputs, labels, SCORES)
     with torch.no_grad():
-        candidates, kl = model.project(inputs["clean"][:PICTURES])
-    shown = candidates[torch.arange(len(candidates)), labels[:PICTURES]]
+        candidates, kl = model.project(inputs["clean"][:PICTURES].to(device_of(source)))
+    shown = candidates.cpu()[torch.arange(len(candidates)), labels[:PICTURES]]
     row = {"trial": name, "recipe": recipe.record(), "schedule": schedule.record(), "images": len(dataset.train)}
     row |= {"kl_nats": float(kl.mean()), "final_loss": curve[-1]["loss"], "accuracy": accuracy}
     return row, (shown * 255).round().to(torch.uint8).numpy()
@@ -119,6 +120,7 @@ def search(args: SearchSettings) -> dict[str, Any]:
     file = args.runs / dataset.name / "source.safetensors"
     source, meta = load_classifier(file)
     require_made_for(file, meta, dataset, "train it on these images, with `puvae train`")
+    source.to(resolve(args.device))
     inputs, labels = validation_inputs(dataset, source, args.validation, args.seed)
     path = args.out / f"search_{dataset.name}.json"
     rows, pictures = read_finished(path)

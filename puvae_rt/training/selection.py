@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from puvae_rt.attacks.radii import radii_of
-from puvae_rt.attacks.white_box import Model, fgsm, ifgsm, random_targets
+from puvae_rt.attacks.white_box import fgsm, ifgsm, random_targets
 from puvae_rt.contract import Score
 from puvae_rt.data import Dataset, Split
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.score import add_kl, dead_zone_sse, selection_scores
+from puvae_rt.training.device import device_of
 from puvae_rt.training.recipes import attack_scale
 
 CHUNK = 250  # images at a time
@@ -27,16 +28,17 @@ KL_GAIN = 0.005  # by which a KL term has to be better: it keeps sigma, and a ke
 
 @torch.no_grad()
 def choose(model: PuVAE, x: Tensor, score: Score) -> Tensor:
-    """The class [N] of the winning projection of each of the images x [N,C,H,W] in [0,1]."""
-    chosen = [selection_scores(part, *model.project(part), score).argmin(dim=1) for part in torch.split(x, CHUNK)]
-    return torch.cat(chosen)
+    """The class [N], on the CPU, of the winning projection of each of the images x [N,C,H,W] in [0,1]."""
+    parts = [part.to(device_of(model)) for part in torch.split(x, CHUNK)]
+    return torch.cat([selection_scores(part, *model.project(part), score).argmin(dim=1).cpu() for part in parts])
 
 
 @torch.no_grad()
 def score_accuracies(model: PuVAE, x: Tensor, labels: Tensor, scores: Sequence[Score]) -> list[float]:
     """For each score, the share of images [N,C,H,W] whose winning projection is of their class; projects once."""
-    hits = [0] * len(scores)
+    hits, device = [0] * len(scores), device_of(model)
     for part, truth in zip(torch.split(x, CHUNK), torch.split(labels, CHUNK), strict=True):
+        part, truth = part.to(device), truth.to(device)
         candidates, kl = model.project(part)
         distances = {tau: dead_zone_sse(part[:, None], candidates, tau) for tau in {score.tau for score in scores}}
         for place, score in enumerate(scores):
@@ -78,22 +80,25 @@ def projection_accuracy(model: PuVAE, split: Split, score: Score) -> float:
 def accuracy(model: nn.Module, split: Split) -> float:
     """Share of images that a classifier gets right."""
     images, labels = split.batch(slice(None))
-    logits = torch.cat([model(part) for part in torch.split(torch.from_numpy(images), CHUNK)])
+    parts = torch.split(torch.from_numpy(images), CHUNK)
+    logits = torch.cat([model(part.to(device_of(model))).cpu() for part in parts])
     return float((logits.argmax(dim=1).numpy() == labels).mean())
 
 
-def validation_inputs(dataset: Dataset, source: Model, images: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Clean, noisy and attacked validation images by name, and their labels."""
+def validation_inputs(dataset: Dataset, source: nn.Module, images: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Clean, noisy and attacked validation images by name, and their labels, on the CPU; attacked where `source` is."""
     x, y = (torch.from_numpy(part) for part in dataset.validation.batch(slice(0, images)))
     generator = torch.Generator().manual_seed(seed)
     epsilon = radii_of(dataset.contract).epsilon
     targets = random_targets(y, len(dataset.classes), generator)
     noise = torch.randn(x.shape, generator=generator).sign()
+    device = device_of(source)
+    there = x.to(device), targets.to(device)
     return {
         "clean": x,
         "noise": (x + epsilon * noise).clamp(0, 1),
-        "fgsm": fgsm(source, x, targets, epsilon, targeted=True),
-        "ifgsm": ifgsm(source, x, targets, epsilon, targeted=True),
+        "fgsm": fgsm(source, *there, epsilon, targeted=True).cpu(),
+        "ifgsm": ifgsm(source, *there, epsilon, targeted=True).cpu(),
     }, y
 
 

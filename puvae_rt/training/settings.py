@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from puvae_rt.training.recipes import FINE_TUNING, PUVAE_SCHEDULE, SHIPPED_RANKS
+from puvae_rt.training.recipes import FINE_TUNING, PRIOR_SCHEDULE, PUVAE_SCHEDULE, SHIPPED_RANKS
 
 RUNS = Path("runs")
+AUTO = "auto"
+DEVICES = (AUTO, "cpu", "cuda")
 
 
 class TrainSettings(NamedTuple):
@@ -34,6 +36,21 @@ class TrainSettings(NamedTuple):
     augment_source: bool = False
     learning_rate: float = PUVAE_SCHEDULE.learning_rate
     init: Path | None = None  # weights of PuVAE
+    device: str = AUTO
+
+
+class PriorSettings(NamedTuple):
+    """What `puvae train-prior` was asked for; None is the default of the schedule."""
+
+    dataset: str = "mnist"
+    data: Path | None = None
+    out: Path = RUNS
+    puvae: Path | None = None  # weights of the PuVAE that the prior is for; None is the one in `out`
+    epochs: int | None = None
+    batch: int = PRIOR_SCHEDULE.batch
+    limit: int | None = None
+    bf16: bool = False
+    device: str = AUTO
 
 
 class BaselineSettings(NamedTuple):
@@ -49,6 +66,7 @@ class BaselineSettings(NamedTuple):
     batch: int | None = None
     limit: int | None = None
     bf16: bool = False
+    device: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,7 @@ class SearchSettings:
     epochs: int = 3  # of a trial
     validation: int = 1000  # images
     seed: int = 0
+    device: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -78,3 +97,4 @@ class LowRankSettings:
     trunk: int | None = SHIPPED_RANKS.trunk
     epochs: int = FINE_TUNING.epochs  # of the training behind the factoring
     validation: int = 2000  # images of the report
+    device: str = AUTO

@@ -21,6 +21,7 @@ from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.spec import Ranks, check_ranks
 from puvae_rt.training.artefacts import LOW_RANK, load_classifier, load_puvae, save_classifier, save_puvae
 from puvae_rt.training.curves import draw_curves
+from puvae_rt.training.device import resolve
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for, require_positive
@@ -69,6 +70,7 @@ def train_classifier(stage: Stage, architecture: str, dataset: Dataset, schedule
     if not stage.weights.exists():
         varied, classes = any_light(dataset), len(dataset.classes)
         model = seeded(schedule.seed, lambda: classifier(architecture, dataset.contract, classes, normalized=varied))
+        model.to(stage.device)
         train_stage(stage, ClassifierTask(model, augmented=varied), dataset.train, schedule, plan.identity)
         history = {key: value for key, value in plan.wanted.items() if key in _CLASSIFIER_HISTORY}
         save_classifier(stage.weights, model, architecture, dataset, history)
@@ -131,6 +133,7 @@ def train_puvae(
         model = seeded(schedule.seed, lambda: start.model(dataset))
         if recipe.threshold_start and not start.file:
             start_from_thresholds(model.trunk)
+        model.to(stage.device)
         train_stage(stage, PuvaeTask(model, source, recipe), dataset.train, schedule, plan.identity)
         score, table = tune_score(model, dataset.validation) if recipe.tuned_score else (Score(), [])
         history = puvae_history(recipe, schedule, start) | {"score_search": table}
@@ -165,9 +168,10 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     schedule = replace(CLASSIFIER_SCHEDULE, epochs=epochs, bf16=s.bf16).fit_to(len(dataset.train))
     source_schedule = replace(schedule, seed=SOURCE.seed)
     folder = s.out / dataset.name
-    source_stage = Stage(folder, "source")
-    targets = {architecture: Stage(folder, f"classifier_{architecture.lower()}") for architecture in s.targets}
-    puvae_stage = Stage(folder, f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}")
+    device = resolve(s.device)
+    source_stage = Stage(folder, "source", device)
+    targets = {architecture: Stage(folder, f"classifier_{architecture.lower()}", device) for architecture in s.targets}
+    puvae_stage = Stage(folder, f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}", device)
     plan_classifier(source_stage, SOURCE.architecture, dataset, source_schedule).check()
     for architecture, stage in targets.items():
         plan_classifier(stage, architecture, dataset, schedule).check()

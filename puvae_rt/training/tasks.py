@@ -102,18 +102,18 @@ class PuvaeTask:
             return noisy.clamp(0, 1)
         if fresh:
             self.state["perturbation"] = torch.empty_like(x).uniform_(-radius, radius)
-        attacked = torch.arange(len(x)).view(-1, 1, 1, 1) % 2 == 0
+        attacked = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1) % 2 == 0
         return torch.where(attacked, x + self.state["perturbation"], noisy).clamp(0, 1).requires_grad_()
 
 
-def augment(x: Tensor) -> Tensor:
-    """Images [N,C,H,W] in [0,1], each turned, scaled, shifted, and lit differently, within the bounds above."""
+def augment(x: Tensor, turn: float = TURN, zoom: float = ZOOM, shift: float = SHIFT, light: float = LIGHT) -> Tensor:
+    """Images [N,C,H,W] in [0,1], each turned, scaled, shifted, and lit differently, within the given bounds."""
     n = len(x)
-    angle, zoom, gain = (bound * (2 * torch.rand(n) - 1) for bound in (TURN, ZOOM, LIGHT))
-    scale = 1 + zoom
+    angle, growth, gain = (bound * (2 * torch.rand(n, device=x.device) - 1) for bound in (turn, zoom, light))
+    scale = 1 + growth
     cos, sin = scale * angle.cos(), scale * angle.sin()
-    shift = SHIFT * (2 * torch.rand(2, n) - 1)
-    affine = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], dim=1).view(n, 2, 3)
+    moves = shift * (2 * torch.rand(2, n, device=x.device) - 1)
+    affine = torch.stack([cos, -sin, moves[0], sin, cos, moves[1]], dim=1).view(n, 2, 3)
     grid = F.affine_grid(affine, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     return (moved * gain.exp().view(-1, 1, 1, 1)).clamp(0, 1)
@@ -121,7 +121,11 @@ def augment(x: Tensor) -> Tensor:
 
 def random_noise(x: Tensor, largest: float) -> Tensor:
     """Amplitude `largest` * sqrt(U) for each image, sign noise for the even ones and Gaussian for the odd."""
-    n = len(x)
     shape = torch.randn_like(x)
     shape[::2] = shape[::2].sign()
-    return largest * torch.rand(n, 1, 1, 1).sqrt() * shape
+    return largest * uniform_each(x).sqrt() * shape
+
+
+def uniform_each(x: Tensor) -> Tensor:
+    """A number in [0,1) for each of the images x [N,C,H,W], [N,1,1,1], uniformly drawn on their device."""
+    return torch.rand(len(x), 1, 1, 1, device=x.device)

@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from puvae_rt.attacks.white_box import fgsm
+from puvae_rt.attacks.white_box import fgsm, pgd_examples
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import Split
 from puvae_rt.models.magnet import reformer
 from puvae_rt.train_baselines import main
 from puvae_rt.training.artefacts import load_classifier, load_generator, load_reformer
 from puvae_rt.training.baseline_stages import GAN_ADAM
-from puvae_rt.training.baselines import AdversarialTask, Gan, GanTask, ReformerTask
+from puvae_rt.training.baselines import AdversarialTask, Gan, GanTask, PgdTask, ReformerTask
 from puvae_rt.training.loop import fit
-from puvae_rt.training.recipes import Schedule
+from puvae_rt.training.recipes import PGD_STEPS, Schedule
 from puvae_rt.training.stages import Stage, train_classifier
+from puvae_rt.training.tasks import ClassifierTask
 from tests.evaluation.study import NAME, save_images
-from tests.tolerances import LOSS_RTOL
+from tests.tolerances import LOSS_RTOL, PIXEL_ATOL
 
 CONTRACT = ImageContract(1, 28, 28)
 SCHEDULE = Schedule(epochs=1, batch=2, learning_rate=1e-3)
@@ -125,6 +127,58 @@ def test_adversarial_training_sees_the_undefended_classifiers_examples(monkeypat
     torch.testing.assert_close(seen[0], torch.cat([x, fgsm(attacked, x, y, 0.3)]))
 
 
+def linear() -> torch.nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(784, 5))
+
+
+def test_pgd_training_sees_examples_that_raise_its_own_loss_within_a_radius_that_grows() -> None:
+    seen: list[tuple[torch.Tensor, bool]] = []
+    module, x, y = linear(), torch.rand(16, *CONTRACT.shape), torch.arange(16) % 5
+    module.register_forward_hook(lambda module, inputs, _out: seen.append((inputs[0].detach(), module.training)))
+    task, moves = PgdTask(module, epsilon=0.2, total=20), []  # full after RAMP * 20 = 3 mini-batches
+    for _ in range(4):
+        seen.clear()
+        task.loss(x, y, fresh=True)
+        assert [training for _, training in seen] == [False] * PGD_STEPS + [True]
+        attacked = seen[-1][0]
+        moves.append((attacked - x).abs().max().item())
+        assert 0 <= attacked.min() <= attacked.max() <= 1
+    assert moves == pytest.approx([0.2 / 3, 0.4 / 3, 0.2, 0.2], abs=PIXEL_ATOL)
+    module.eval()
+    losses = [F.cross_entropy(module(images), y) for images in (x, fgsm(module, x, y, 0.05), attacked)]
+    assert losses == sorted(losses)
+
+
+def test_pgd_training_withstands_what_plain_training_does_not() -> None:
+    """One pixel tells two classes apart by .3 either way, and forty by .05, which an attack of .1 turns over."""
+    sign = (2 * (torch.arange(64) % 2) - 1).view(-1, 1, 1, 1)
+    x = 0.5 + sign * torch.tensor([0.3] + 40 * [0.05]).view(1, 1, 1, -1)
+    data = Split((x * 255).round().to(torch.uint8).numpy(), (torch.arange(64) % 2).numpy())
+    y, standing = torch.from_numpy(data.labels), []
+
+    class Centered(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.flatten(1) - 0.5)
+
+    for task in (ClassifierTask(Centered(41, 2)), PgdTask(Centered(41, 2), epsilon=0.1, total=100)):
+        fit(task, data, Schedule(epochs=50, batch=32, learning_rate=0.03), {})
+        attacked = pgd_examples(task.module, x, y, 0.1, steps=10)
+        standing.append((task.module(attacked).argmax(1) == y).float().mean().item())
+    assert standing == [0, 1]
+
+
+def test_a_resumed_pgd_training_is_bit_exact(tmp_path: Path) -> None:
+    whole, part, resumed = (PgdTask(linear(), epsilon=0.2, total=8) for _ in range(3))
+    checkpoint = tmp_path / "pgd.safetensors"
+    curve = fit(whole, split(), SCHEDULE, {})
+    fit(part, split(), SCHEDULE, {}, checkpoint, stop_after=3)
+    assert fit(resumed, split(), SCHEDULE, {}, checkpoint) == curve
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     data = save_images(tmp_path / f"{NAME}.npz", train=48, test=5)
@@ -138,13 +192,16 @@ def test_the_command_trains_each_baseline_once(tmp_path: Path, command: list[str
     folder = tmp_path / "runs" / NAME
     folder.mkdir(parents=True)
     train_classifier(Stage(folder, "classifier_a"), "A", load_dataset(NAME, tmp_path / f"{NAME}.npz"), Schedule(1, 8))
-    for baseline in ("magnet", "defense_gan", "adv_training"):
+    for baseline in ("magnet", "defense_gan", "adv_training", "pgd_training"):
         assert main([*command, baseline]) == 0
     assert load_reformer(folder / "magnet.safetensors")[1]["schedule"]["epochs"] == 1
     assert load_generator(folder / "defense_gan.safetensors")[0](torch.zeros(1, 128)).shape == (1, 1, 28, 28)
     assert load_classifier(folder / "adv_training_a.safetensors")[1]["epsilon"] == 0.3
+    history = load_classifier(folder / "pgd_training_a.safetensors")[1]
+    assert (history["epsilon"], history["pgd_steps"], history["schedule"]["epochs"]) == (0.3, PGD_STEPS, 1)
     before = {path: path.read_bytes() for path in folder.glob("*.safetensors")}
-    assert main([*command, "defense_gan"]) == 0
+    for baseline in ("defense_gan", "pgd_training"):
+        assert main([*command, baseline]) == 0
     assert before == {path: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
@@ -153,6 +210,7 @@ def test_the_command_trains_each_baseline_once(tmp_path: Path, command: list[str
     [
         (["adv_training"], "classifier_a.safetensors"),
         (["adv_training", "--epsilon", "2"], "--epsilon 2: expected at most 1"),
+        (["pgd_training", "--epsilon", "0"], "--epsilon 0: expected a finite number above 0"),
         (["magnet", "--epochs", "0"], "--epochs"),
     ],
 )

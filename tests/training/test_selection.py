@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.data import Split
@@ -13,7 +13,7 @@ from puvae_rt.training import selection
 from puvae_rt.training.selection import choose, projection_accuracy, tune_score
 
 
-class TwoPrototypes:
+class TwoPrototypes(nn.Module):
     """A stand-in for PuVAE: the projections are a black and a white image; KL prefers the second."""
 
     contract, classes = ImageContract(1, 4, 4), 2
