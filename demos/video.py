@@ -15,7 +15,7 @@ from demos.arguments import NO_ATTACK, SYNTHETIC_FRAMES
 from demos.play.stopping import Stop
 from demos.play.window import Window, has_display
 from puvae_rt.errors import VideoError
-from puvae_rt.runtime.machine import thread_count
+from puvae_rt.runtime.machine import DEFAULT_THREADS
 from puvae_rt.video.sources import VideoSource, open_source
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
             player.play(stop.until_stopped(islice(source, args.max_frames)), source)
         except VideoError as broken:
             error = str(broken)
-        return player.report.document(source.dropped) | settings(args, source) | {"error": error}
+        used = settings(args, source, defense.purifier.threads)
+        return player.report.document(source.dropped) | used | {"error": error}
 
 
 @contextlib.contextmanager
@@ -56,11 +57,11 @@ def open_defense(args: Options) -> Iterator[Defense]:
     from puvae_rt.runtime.bundle import resolve
     from puvae_rt.runtime.purifier import Purifier
 
-    model, classifier, threads = args.bundle or args.model, args.classifier or True, thread_count(args.threads)
-    with Purifier.load(model, None, threads, classifier) as purifier:
+    model, classifier = args.bundle or args.model, args.classifier or True
+    with Purifier.load(model, None, args.threads or DEFAULT_THREADS, classifier) as purifier:
         attack = None
         if args.attack != NO_ATTACK and (file := resolve(model, None, classifier).classifier) is not None:
-            attack = Attack(args.attack, file, args.epsilon, args.seed, threads)
+            attack = Attack(args.attack, file, args.epsilon, args.seed, purifier.threads)
         yield Defense(purifier, attack)
 
 
@@ -89,10 +90,9 @@ def subtitle(args: Options) -> str:
     return f"white-box {args.attack.upper()} on the classifier, epsilon {args.epsilon:g}"
 
 
-def settings(args: Options, source: VideoSource) -> dict[str, Any]:
+def settings(args: Options, source: VideoSource, threads: int) -> dict[str, Any]:
     """What the numbers were got with."""
     attack: dict[str, Any] = {"name": args.attack}
     if args.attack != NO_ATTACK:
         attack |= {"epsilon": args.epsilon, "seed": args.seed, "targeted": True}
-    threads = thread_count(args.threads)
     return {"model": args.model, "source": source.name, "attack": attack, "threads": threads, "out": str(args.out)}

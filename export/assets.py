@@ -178,6 +178,7 @@ def write_model_file(folder: Path, weights: Weights, default_classifier: str) ->
         "classes": weights.classes,
         "contract": asdict(weights.contract),
         "score": asdict(weights.score),
+        "shortlist": weights.shortlist,
         "default_classifier": default_classifier,
         "attacks": {"on": default_classifier, "epsilon": radii_of(weights.contract).epsilon, "targeted": True},
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},

@@ -26,7 +26,7 @@ from export.prepare import Build, prepare
 from export.proof import prove_exact
 from export.quality import EXACT_ERROR
 from export.samples import Samples
-from export.settings import EXACT, Settings
+from export.settings import EXACT, BuildSettings
 from export.verify import verify
 from puvae_rt.contract import CLASSIFIER_FILE, MANIFEST_FILE, REFERENCE_FILE
 from puvae_rt.errors import QualityError
@@ -36,7 +36,7 @@ from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest, Options, Quality
 
 
-def build(settings: Settings, progress: Progress = lambda line: None) -> tuple[Path, Manifest]:
+def build(settings: BuildSettings, progress: Progress = lambda line: None) -> tuple[Path, Manifest]:
     """Builds one bundle and returns its folder and manifest.
 
     Args:
@@ -101,6 +101,7 @@ def _manifest(job: Build, compiled: Compiled, folder: Path) -> Manifest:
         engine=compiled.engine,
         options=Options(asked.batch, asked.capabilities, asked.verify),
         quality=None,
+        shortlist=model.shortlist,
     )
 
 
@@ -110,4 +111,4 @@ def _tools() -> dict[str, str]:
 
 
 _OLD = {name: f"export.settings:{name}" for name in ("PRECISIONS", "DEFAULT_BATCH", "MAX_BATCH")}
-__getattr__ = renamed(__name__, _OLD)
+__getattr__ = renamed(__name__, _OLD | {"Settings": "export.settings:BuildSettings"})

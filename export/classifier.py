@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import TensorProto
@@ -167,6 +169,14 @@ class ChosenClassifier:
 
     name: str
     model: bytes
+
+    @contextmanager
+    def as_file(self) -> Iterator[Path]:
+        """An .onnx file of it, by its own name, that is there for as long as the context is."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / f"{Path(self.name).stem}.onnx"
+            path.write_bytes(self.model)
+            yield path
 
     def opened(self, contract: ImageContract, classes: int, threads: int) -> Classifier:
         """The classifier in a session; BundleError when it takes other images or has other classes."""

@@ -2,8 +2,8 @@
 
 Convolutions and fully connected layers, which are all of the cost, become FP16 (their kernels accumulate in FP32).
 What is small and sensitive stays FP32: sigma = softplus, its logarithm and the KL's sum, where FP16 would round away
-small sigmas and overflow; contrast taken away and given back, which divides by small deviations. Inputs and `bias` stay
-FP32, `candidates` are FP16.
+small sigmas and overflow; contrast taken away and given back, which divides by small deviations; a prior's log
+probabilities and their order. Inputs and `bias` stay FP32, `candidates` are FP16.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, helper
 
-from puvae_rt.contract import CANDIDATES, IMAGE
+from puvae_rt.contract import CANDIDATES, CLASSES, IMAGE
 from puvae_rt.errors import BuildError
-from puvae_rt.graph.graph import Graph, Tensor
+from puvae_rt.graph.graph import Graph, Tensor, attributes
 
-HALF, FULL = np.dtype(np.float16), np.dtype(np.float32)
+HALF, FULL, INTEGER = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.int64)
 HALF_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Clip"}  # Clip makes `candidates` where contrast is given back
-FULL_OPS = {"Softplus", "Log", "ReduceSum", "Mul", "Sub", "ReduceMean", "Sqrt", "Div"}
+FULL_OPS = {"Softplus", "Log", "ReduceSum", "Mul", "Sub", "ReduceMean", "Sqrt", "Div", "LogSoftmax", "TopK"}
 # Everything else takes the widest type of its computed inputs; the image, whose levels FP16 holds, counts as FP16.
 FOLLOWING_OPS = {
-    *("Add", "Concat", "Expand", "Flatten", "Pad", "Relu", "Reshape"),
+    *("Add", "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherND", "Pad", "Relu", "Reshape"),
     *("Shape", "Sigmoid", "Split", "Transpose", "Unsqueeze"),
 }
 
@@ -44,7 +44,7 @@ class _Converter:
         for node in nodes:
             wanted = self._compute_type(node)
             node.input[:] = [self._as(name, wanted) for name in node.input]
-            self.types.update(dict.fromkeys(node.output, np.dtype(np.int64) if node.op_type == "Shape" else wanted))
+            self.types.update(zip(node.output, self._output_types(node, wanted), strict=True))
             graph.nodes.append(node)
         graph.outputs = [self._output(tensor) for tensor in graph.outputs]
         return graph
@@ -58,6 +58,17 @@ class _Converter:
             raise BuildError(f"precision fp16: no rule for {node.op_type} {node.name!r}; build it in fp32")
         computed = {self.types[name] for name in node.input if name in self.types and name != IMAGE} & {HALF, FULL}
         return FULL if FULL in computed else HALF
+
+    def _output_types(self, node: NodeProto, wanted: np.dtype[np.generic]) -> list[np.dtype[np.generic]]:
+        """Integers come of shapes, of a TopK's places, of a Cast to them, and of integers."""
+        if node.op_type == "Cast":
+            return [helper.tensor_dtype_to_np_dtype(attributes(node)["to"])]
+        if node.op_type == "Shape":
+            return [INTEGER]
+        if node.op_type == "TopK":
+            return [wanted, INTEGER]
+        first = self.types.get(node.input[0], wanted)
+        return [wanted if first in (HALF, FULL) else first] * len(node.output)
 
     def _as(self, name: str, wanted: np.dtype[np.generic]) -> str:
         """The tensor in the wanted type: itself, a converted constant, or through a Cast. Integers stay."""
@@ -80,8 +91,8 @@ class _Converter:
         return self.graph.op("Cast", [name], f"{name}.{wanted.name}", to=helper.np_dtype_to_tensor_dtype(wanted))
 
     def _output(self, tensor: Tensor) -> Tensor:
-        """The output's description: `candidates` stay as computed, anything else is FP32."""
+        """The output's description: `candidates` stay as computed, integers are, anything else is FP32."""
         got = self.types[tensor.name]
-        if got != (HALF if tensor.name == CANDIDATES else FULL):
+        if got != {CANDIDATES: HALF, CLASSES: np.dtype(np.int32)}.get(tensor.name, FULL):
             raise BuildError(f"precision fp16: output {tensor.name!r} came out as {got}; report this graph")
         return Tensor(tensor.name, got, tensor.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.attacked_samples import Progress
@@ -10,7 +11,7 @@ from export.classifier import ChosenClassifier, choose_classifier
 from export.cost import macs_per_image
 from export.output import check_output
 from export.samples import Samples
-from export.settings import FP32, Settings
+from export.settings import FP32, BuildSettings
 from export.source import SourceModel, read_source
 from export.verify import find_samples
 from puvae_rt.contract import MANIFEST_FILE
@@ -36,7 +37,7 @@ class Build:
         samples: what the engine is verified on; None where it is not.
     """
 
-    settings: Settings
+    settings: BuildSettings
     source: SourceModel
     graph: Graph
     description: Description
@@ -49,18 +50,20 @@ class Build:
         return bundle_folder(self.settings, self.description)
 
 
-def prepare(settings: Settings, progress: Progress) -> Build:
+def prepare(settings: BuildSettings, progress: Progress) -> Build:
     """Reads and checks all that a build needs; `progress` is told what was found.
 
     Raises:
-        ContractError: --out is one of the inputs.
+        ContractError: --out is one of the inputs, or --shortlist is not for this model.
         BuildError: the target cannot do what is asked, a file is damaged, or --out cannot be written.
         BundleError: the classifier takes other images, or has other classes.
         DataError: no test images, or of another model.
         UnknownModelError, TargetUnavailableError
     """
     check_target(settings.target, settings.precision)
-    source = read_source(settings.model, settings.sigma)
+    source = read_source(settings.model, settings.sigma, settings.choice)
+    if settings.target != CPU and settings.shortlist is None:  # the selection kernel takes every class
+        source = replace(source, description=replace(source.description, shortlist=None))
     model = source.description
     folder = bundle_folder(settings, model)
     refuse_overwrite({"--out": folder}, settings.inputs)
@@ -70,11 +73,14 @@ def prepare(settings: Settings, progress: Progress) -> Build:
     graph, described = plan.for_target(start, described, settings.target)
     progress(f"passes {settings.passes}: {macs_per_image(start) / 1e6:.0f} million multiply-adds an image")
     classifier = choose_classifier(settings.classifier, source.shipped, model.contract, len(model.classes))
-    samples = find_samples(settings.samples, settings.data, model, progress) if settings.verify else None
+    samples = None
+    if settings.verify:
+        with nullcontext() if classifier is None else classifier.as_file() as attacked:
+            samples = find_samples(settings.samples, settings.data, model, progress, attacked)
     return Build(settings, source, graph, described, classifier, samples)
 
 
-def bundle_folder(settings: Settings, model: Description) -> Path:
+def bundle_folder(settings: BuildSettings, model: Description) -> Path:
     """The folder of a bundle: OUT/MODEL-TARGET-PRECISION."""
     return settings.out / f"{model.model}-{settings.target}-{settings.precision}"
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from puvae_rt._moved import renamed
 from puvae_rt.contract import MAX_BATCH
 from puvae_rt.errors import ContractError
 from puvae_rt.gpu.tensorrt.library import (
@@ -13,6 +14,7 @@ from puvae_rt.gpu.tensorrt.library import (
     DEFAULT_COMPUTE_CAPABILITIES,
     check_compute_capabilities,
 )
+from puvae_rt.runtime.arguments import MODEL_PRIOR, Choice
 from puvae_rt.runtime.bundle import CPU
 from puvae_rt.runtime.manifest import TARGETS
 
@@ -27,7 +29,7 @@ __all__ = [
     "PASSES",
     "PRECISIONS",
     "RANK",
-    "Settings",
+    "BuildSettings",
 ]
 
 FP32, FP16 = "fp32", "fp16"
@@ -41,7 +43,7 @@ DEFAULT_BATCH = (1, 8)
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildSettings:
     """What to build; ContractError names the option to change, BuildError what a target cannot do.
 
     Attributes:
@@ -51,6 +53,9 @@ class Settings:
         precision: "fp32" or "fp16".
         passes: "exact", or "none" for the slow reference.
         sigma: scale of the sampling noise; 0 is deterministic.
+        prior: "model" chooses with the model's own prior, if it has one; "none" by distance alone.
+        shortlist: how many classes are decoded, those that the prior ranks first; None is the model's own number, and
+            all without the exact passes.
         batch: the smallest and the largest size to compile for; a single one is both.
         compute_capabilities: GPUs to compile for, such as "8.6"; None is every supported one.
         classifier: "none", a shipped one's name or a file; None is the shipped model's default.
@@ -71,6 +76,8 @@ class Settings:
     samples: Path | None = None
     data: Path | None = None
     verify: bool = True
+    prior: str = MODEL_PRIOR
+    shortlist: int | None = None
 
     def __post_init__(self) -> None:
         for flag, value, allowed in (
@@ -80,6 +87,10 @@ class Settings:
         ):
             if value not in allowed:
                 raise ContractError(f"--{flag} {value}: expected one of {', '.join(allowed)}")
+        if self.choice.shortlist is not None and self.passes == NONE:
+            raise ContractError(
+                f"--shortlist {self.shortlist} with --passes none, which decodes every class; leave one of them out"
+            )
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
             raise ContractError(f"--sigma {self.sigma}: expected a finite number >= 0; the paper's choice is 0.1")
         if not self.batch or any(not 1 <= size <= MAX_BATCH for size in self.batch):
@@ -92,6 +103,11 @@ class Settings:
                     f"--{flag} {given}: expected none with --no-verify, which takes no images; leave one of them out"
                 )
         check_compute_capabilities(self.target, self.compute_capabilities)
+
+    @property
+    def choice(self) -> Choice:
+        """How the projection is chosen."""
+        return Choice(self.prior, self.shortlist)
 
     @property
     def inputs(self) -> dict[str, Path | str | None]:
@@ -107,3 +123,6 @@ class Settings:
     def capabilities(self) -> tuple[str, ...]:
         """GPUs to compile for; none where the target builds for its own machine."""
         return check_compute_capabilities(self.target, self.compute_capabilities)
+
+
+__getattr__ = renamed(__name__, {"Settings": "BuildSettings"})

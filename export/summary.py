@@ -18,6 +18,7 @@ def bundle_table(folder: Path, manifest: Manifest) -> str:
         "model": f"{manifest.model}: {len(manifest.classes)} classes, {'x'.join(map(str, manifest.contract.shape))}",
         "engine": f"{manifest.target}, {manifest.precision}, sigma {manifest.sigma:g}, batch {_range(options.batch)}",
         "passes": ", ".join(manifest.passes) or "none",
+        "decoded": f"{manifest.shortlist or len(manifest.classes)} of {len(manifest.classes)} classes",
         "compiled for": ", ".join(options.compute_capabilities) or "this machine",
         "kernels per frame": f"{engine.kernels_per_frame} ({engine.evidence})",
         "weights": f"{engine.weight_bytes / 1e6:.2f} MB",

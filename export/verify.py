@@ -64,11 +64,16 @@ def verify(
         noise_classes=classes if manifest.sigma > 0 else 0,
         classifier=None if classifier is None else classifier.labels,
         progress=progress,
+        shortlist=manifest.shortlist,
     )
 
 
 def find_samples(
-    given: Path | None, data: Path | None, model: Description | Manifest, progress: Progress = lambda line: None
+    given: Path | None,
+    data: Path | None,
+    model: Description | Manifest,
+    progress: Progress = lambda line: None,
+    classifier: Path | None = None,
 ) -> Samples:
     """The test images given, or those shipped with a model of this name, or else 200 of its dataset.
 
@@ -77,20 +82,22 @@ def find_samples(
         data: the dataset to take images of, even where others ship; attacked as those that ship are.
         model: what is verified.
         progress: told of each attack made here.
+        classifier: the bundle's, an .onnx file: what is attacked where `model` is none that ships.
     Raises:
         DataError: there are none, or they are damaged or of another model.
     """
     if given is not None:
         return load_samples(given, model.contract, len(model.classes))
-    if model.model not in shipped_names():
-        raise DataError(
-            f"model {model.model!r} ships no test images to verify with, and no classifier to attack others on; give "
-            "--samples FILE.npz (images, labels, and attacked_<name>, all uint8, as `puvae pack` writes it), or build "
-            "with --no-verify"
-        )
-    known = shipped(model.model)
-    if data is None and SAMPLES_FILE in known.sha256:
+    known = shipped(model.model) if model.model in shipped_names() else None
+    if data is None and known is not None and SAMPLES_FILE in known.sha256:
         return load_samples(known.path(SAMPLES_FILE), model.contract, len(model.classes))
+    attacked = classifier if known is None else known.classifier()
+    if attacked is None:
+        raise DataError(
+            f"model {model.model!r} ships no test images to verify with, and the bundle has no classifier to attack "
+            "others on; build it with --classifier FILE, give --samples FILE.npz (images, labels, and "
+            "attacked_<name>, all uint8, as `puvae pack` writes it), or build with --no-verify"
+        )
     try:
         dataset = dataset_of(model.model, model.classes, model.contract, data)
     except DataError as error:
@@ -98,4 +105,4 @@ def find_samples(
             f"no test images to verify {model.model!r} with: {error}; or set {DATA_VARIABLE} to the folder that holds "
             "the dataset, or give --samples FILE.npz"
         ) from error
-    return attack(known.classifier(), choose(dataset.test, DATASET_IMAGES), radii_of(model.contract).epsilon, progress)
+    return attack(attacked, choose(dataset.test, DATASET_IMAGES), radii_of(model.contract).epsilon, progress)

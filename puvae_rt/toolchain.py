@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -73,7 +73,12 @@ def _check_own(module: ModuleType, folder: Path) -> None:
 
 
 def build_on_demand(
-    model: str, target: str, precision: str, out: Path, compute_capabilities: Sequence[str] | None = None
+    model: str,
+    target: str,
+    precision: str,
+    out: Path,
+    compute_capabilities: Sequence[str] | None = None,
+    options: Mapping[str, str | int | None] | None = None,
 ) -> Path:
     """Builds the bundle of a model in a process of its own, and returns its folder inside `out`.
 
@@ -85,6 +90,7 @@ def build_on_demand(
         precision: "fp32" or "fp16".
         out: where the bundle's folder is made.
         compute_capabilities: GPUs of a target that compiles ahead of time; None is the default.
+        options: other fields of `export.settings.BuildSettings`.
     Raises:
         PuvaeError: as `export.build.build` raises it.
         BuildError: the process could not be started, or died.
@@ -95,10 +101,9 @@ def build_on_demand(
             f"bundle with `puvae build --model {model} --target {target}` and load its folder"
         )
     request: dict[str, Any] = {"model": model, "target": target, "precision": precision, "out": str(out.absolute())}
-    request["compute_capabilities"] = compute_capabilities
+    request |= {"compute_capabilities": compute_capabilities, "options": dict(options or {})}
     with temporary_folder() as scratch:
-        letter = scratch / "request.json"
-        letter.write_text(json.dumps(request), "utf-8")
+        (letter := scratch / "request.json").write_text(json.dumps(request), "utf-8")
         command = [sys.executable, "-c", _START, str(letter), *_child_path()]
         try:
             child = subprocess.run(
@@ -142,7 +147,8 @@ def answer(request: str) -> None:
 def _built(asked: dict[str, Any]) -> dict[str, str]:
     try:
         export_build: Any = import_own("export.build")
-        settings = export_build.Settings(asked["model"], Path(asked["out"]), asked["target"], asked["precision"])
+        names = (asked[name] for name in ("target", "precision"))
+        settings = export_build.BuildSettings(asked["model"], Path(asked["out"]), *names, **asked["options"])
         if asked["compute_capabilities"] is not None:
             settings = replace(settings, compute_capabilities=tuple(asked["compute_capabilities"]))
         folder, _ = export_build.build(settings)

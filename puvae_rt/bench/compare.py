@@ -25,7 +25,7 @@ class Change:
         return max(self.latency, self.memory) > 1 + tolerance
 
 
-def require_comparable(then: Bench, machine: Mapping[str, str | int], threads: int) -> None:
+def require_comparable(then: Bench, machine: Mapping[str, str | int], threads: int | str) -> None:
     """BenchmarkError when `then` was measured on another machine or with another number of threads."""
     if dict(then.machine) != dict(machine):
         raise BenchmarkError(

@@ -53,7 +53,8 @@ class Subject:
             open_bundle(Path(source))
             manifest = Manifest.read(source)
             return Subject(source, manifest.target, manifest.precision, manifest.passes)
-        return Subject(source, from_shipped(source).target, "fp32", cpu_passes(shipped(source).score))
+        model = shipped(source)
+        return Subject(source, from_shipped(source).target, "fp32", cpu_passes(model.score, model.shortlist))
 
 
 @dataclass
@@ -83,11 +84,14 @@ class _Case:
             evidence=MEASURED,
             runs=len(self.milliseconds),
             first_result_s=self.engine.first_result_s,
+            threads=self.engine.threads,
         )
 
 
-def measure(sources: Sequence[str], batches: Sequence[int], threads: int, seconds: float, progress: Progress) -> Bench:
-    """Every engine at every batch size, for `seconds` each.
+def measure(
+    sources: Sequence[str], batches: Sequence[int], threads: int | str, seconds: float, progress: Progress
+) -> Bench:
+    """Every engine at every batch size, for `seconds` each, with `threads` as `Purifier.load` takes them.
 
     Raises:
         BenchmarkError: an engine's process fails.
@@ -119,7 +123,7 @@ def _share(case: _Case, seconds: float) -> float:
 class _Engine:
     """A worker process with one engine."""
 
-    def __init__(self, subject: Subject, threads: int) -> None:
+    def __init__(self, subject: Subject, threads: int | str) -> None:
         self.subject = subject
         start = time.perf_counter()
         # A session of its own: Ctrl-C reaches the parent alone, which ends it in good order.
@@ -138,7 +142,7 @@ class _Engine:
         finally:
             os.close(answering)
         try:
-            self._answer()
+            self.threads: int = self._answer()["threads"]
         except BaseException:
             self._end()
             raise

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from puvae_rt.errors import BenchmarkError
 from puvae_rt.runtime import machine
@@ -34,14 +34,15 @@ class Result:
     evidence: Text
     runs: Positive  # a percentile finer than 1 / runs is the slowest run
     first_result_s: NonNegative  # start of a process, imports, load (engine cache as it was found), one image
+    threads: Positive | None = None  # of one image; None in results from before 0.2
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A whole measurement: the machine, the threads of each engine, and a result for each engine and batch size."""
+    """A whole measurement: the machine, the threads asked for (a number or "auto"), a result per engine and size."""
 
     machine: Mapping[str, str | int]
-    threads: int
+    threads: int | str
     results: tuple[Result, ...]
 
     def document(self, settings: Mapping[str, float | int]) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class _Stored:
     """What `Bench.document` makes, as far as it is read back."""
 
     machine: _Machine
-    threads: Positive
+    threads: Positive | Literal["auto"]
     results: tuple[Result, ...]
 
 

@@ -16,26 +16,26 @@ from typing import Any, TextIO
 import numpy as np
 
 from puvae_rt.errors import PuvaeError
-from puvae_rt.runtime.machine import rss_mb
+from puvae_rt.runtime.machine import AUTO, rss_mb
 from puvae_rt.runtime.purifier import Purifier
 
 WARM_UP_RUNS = 3
 
 
 def main() -> None:
-    """Serves with the arguments of this process: an engine, its threads, the descriptor to answer on."""
+    """Serves with the arguments of this process: an engine, its threads or "auto", the descriptor to answer on."""
     with os.fdopen(int(sys.argv[3]), "w", encoding="utf-8") as answers:
         try:
-            serve(sys.argv[1], int(sys.argv[2]), answers)
+            serve(sys.argv[1], sys.argv[2], answers)
         except PuvaeError as error:
             reply(answers, {"error": str(error)})
 
 
-def serve(source: str, threads: int, answers: TextIO) -> None:
+def serve(source: str, threads: str, answers: TextIO) -> None:
     """Answers every order on standard input; the first answer comes unasked, when the first image is purified."""
-    with Purifier.load(source, threads=threads, classifier=False) as purifier:
+    with Purifier.load(source, threads=threads if threads == AUTO else int(threads), classifier=False) as purifier:
         purifier.purify(images(purifier, 1))
-        reply(answers, {"rss_mb": rss_mb()})
+        reply(answers, {"rss_mb": rss_mb(), "threads": purifier.threads})
         for line in sys.stdin:
             order = json.loads(line)
             times = run(purifier, order["batch"], order["seconds"], WARM_UP_RUNS if order["warm_up"] else 1)

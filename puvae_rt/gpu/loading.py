@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from puvae_rt._moved import renamed
 from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, IMAGE
 from puvae_rt.device import Device, open_device
 from puvae_rt.device.emulated import EmulatedDevice
@@ -131,11 +129,4 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
     return engine
 
 
-def __getattr__(name: str) -> Any:
-    """What lived here until 0.2."""
-    if name != "open_gpu_engine":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{__name__}.{name} is now in puvae_rt.gpu.pool; the old name goes in 0.3", DeprecationWarning, stacklevel=2
-    )
-    return getattr(import_module("puvae_rt.gpu.pool"), name)
+__getattr__ = renamed(__name__, {"open_gpu_engine": "puvae_rt.gpu.pool:open_gpu_engine"})

@@ -96,7 +96,7 @@ class Program:
         return SelectProjectionArgs(
             input=image,
             candidates=buffers.candidates.address,
-            bias=buffers.bias.address if engines.score.kl_weight > 0 else 0,
+            bias=buffers.bias.address if engines.score.has_bias else 0,
             tau=engines.score.tau,
             purified=outputs[PURIFIED],
             index=outputs[INDEX],

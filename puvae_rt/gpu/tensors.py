@@ -46,7 +46,7 @@ def check_signature(
     outputs: dict[str, tuple[int, ...]] = {CANDIDATES: (classes, *contract.shape)}
     if NOISE in signature.inputs:
         inputs[NOISE] = (classes, LATENT)
-    if score.kl_weight > 0:
+    if score.has_bias:
         outputs[BIAS] = (classes,)
     _check_shapes(signature.inputs, inputs, "engine's inputs")
     _check_shapes(signature.outputs, outputs, "engine's outputs")

@@ -1,9 +1,11 @@
 """The model as an ONNX graph: the straightforward deployment, the passes over it, and its files."""
 
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 
+@cache
 def code_digest() -> str:
     """Hex sha256 of the code that makes graphs: an engine that older code made is another engine."""
     folder = Path(__file__).parent

@@ -10,7 +10,8 @@ from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError
 from puvae_rt.graph.passes import exact_passes
 from puvae_rt.graph.passes.cpu import CPU
-from puvae_rt.models.header import FORMAT, META_KEY, PUVAE, check_kind
+from puvae_rt.graph.passes.shortlist import SHORTLIST
+from puvae_rt.models.header import FORMAT, META_KEY, PUVAE, Shortlist, check_kind, require_shortlist
 from puvae_rt.schema import Classes, Name, NonNegative, Texts, decode, parse
 
 _REMEDY = "give an .onnx that `puvae build` or `puvae pack` wrote, or a .safetensors of weights"
@@ -18,7 +19,10 @@ _REMEDY = "give an .onnx that `puvae build` or `puvae pack` wrote, or a .safeten
 
 @dataclass(frozen=True)
 class Description:
-    """A PuVAE's graph: what it takes, how it chooses, and what was done to it."""
+    """A PuVAE's graph: what it takes, how it chooses, and what was done to it.
+
+    ContractError for a shortlist of more classes than there are.
+    """
 
     model: Name
     classes: Classes
@@ -26,6 +30,13 @@ class Description:
     score: Score
     sigma: NonNegative  # scale of the sampling noise; 0 is deterministic
     passes: Texts  # already applied, the exact ones or those and a target's; () is none
+    # How many classes an engine decodes, those that the prior ranks first: this graph, where `passes` has the pass of
+    # this name. None is all.
+    shortlist: Shortlist | None = None
+
+    def __post_init__(self) -> None:
+        if self.shortlist is not None:
+            require_shortlist(self.shortlist, len(self.classes))
 
     def to_metadata(self) -> dict[str, str]:
         """The description as an ONNX file's metadata."""
@@ -42,6 +53,7 @@ class Description:
         check_kind(document, PUVAE, where, _REMEDY, BuildError)
         description = decode(document, Description, where, _REMEDY, BuildError)
         exact = exact_passes(description.score, description.sigma)
-        if description.passes not in ((), exact, (*exact, *CPU)):
+        listing = () if description.shortlist is None else (SHORTLIST,)
+        if description.passes not in ((), exact, (*exact, *listing, *CPU)):
             raise BuildError(f"{where}: passes {description.passes}, expected none or {exact}; {_REMEDY}")
         return description

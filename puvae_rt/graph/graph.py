@@ -31,12 +31,17 @@ class Tensor:
 
 
 class Graph:
-    """Nodes in any order (sorted when written), constants by name, inputs and outputs."""
+    """Nodes in any order (sorted when written), constants by name, inputs and outputs.
+
+    Attributes:
+        kept: tensors that `prune` keeps although no output depends on them, for a pass that is to come.
+    """
 
     def __init__(self, inputs: Sequence[Tensor] = (), outputs: Sequence[Tensor] = ()) -> None:
         self.inputs, self.outputs = list(inputs), list(outputs)
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, Constant] = {}
+        self.kept: tuple[str, ...] = ()
 
     # Building
 
@@ -98,17 +103,26 @@ class Graph:
 
     # Rewriting
 
+    def rename(self, tensor: str, name: str) -> str:
+        """Give a computed tensor another name, for its readers too; returns the name."""
+        for node in self.nodes:
+            node.input[:] = [name if given == tensor else given for given in node.input]
+            node.output[:] = [name if given == tensor else given for given in node.output]
+            node.name = name if node.name == tensor else node.name
+        return name
+
     def remove(self, *nodes: NodeProto) -> None:
         """Take nodes out; their outputs are free to be made by others."""
         gone = {id(node) for node in nodes}
         self.nodes = [node for node in self.nodes if id(node) not in gone]
 
     def live(self) -> list[NodeProto]:
-        """The nodes that an output depends on, in topological order (depth first from the outputs)."""
+        """The nodes that an output or `kept` depends on, in topological order (depth first from the outputs)."""
         producers = {output: node for node in self.nodes for output in node.output}
         known = {tensor.name for tensor in self.inputs} | self.constants.keys() | {""}
         order: list[NodeProto] = []
-        stack = [(producers[tensor.name], False) for tensor in reversed(self.outputs) if tensor.name in producers]
+        wanted = (*(tensor.name for tensor in self.outputs), *self.kept)
+        stack = [(producers[name], False) for name in reversed(wanted) if name in producers]
         while stack:
             node, visited = stack.pop()
             if visited:
@@ -129,7 +143,7 @@ class Graph:
         """A graph with nodes of its own; the constants' arrays are shared, as passes never write into them."""
         twin = Graph(self.inputs, self.outputs)
         twin.nodes = [_clone(node) for node in self.nodes]
-        twin.constants = dict(self.constants)
+        twin.constants, twin.kept = dict(self.constants), self.kept
         return twin
 
     # Files

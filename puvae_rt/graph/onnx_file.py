@@ -11,6 +11,8 @@ from puvae_rt.contract import IMAGE, NOISE
 from puvae_rt.errors import BuildError
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import BATCH, OPSET, Graph, Tensor
+from puvae_rt.graph.passes.shortlist import SHORTLIST
+from puvae_rt.graph.prior import LOG_P
 from puvae_rt.graph.selection import selection_outputs
 from puvae_rt.models.spec import LATENT
 from puvae_rt.onnx_io import check_sound, read_onnx
@@ -32,6 +34,7 @@ def read_puvae(path: Path) -> tuple[Graph, Description]:
     graph = Graph.from_model(model)
     _check_tensors(path, graph.inputs, contract_inputs(description))
     _check_tensors(path, graph.outputs, selection_outputs(description.contract, len(description.classes)))
+    graph.kept = (LOG_P,) if description.shortlist is not None and SHORTLIST not in description.passes else ()
     return graph, description
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from puvae_rt.errors import BuildError
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph
 from puvae_rt.graph.passes import Pass, apply, exact_passes
 from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
+from puvae_rt.graph.passes.shortlist import SHORTLIST, shortlist
 from puvae_rt.graph.selection import stop_at_candidates
 
 CPU = "cpu"  # the target whose engine chooses the projection itself; the others' stop at the candidates
@@ -23,7 +25,8 @@ def exact(graph: Graph, description: Description) -> tuple[Graph, Description]:
 
 
 def for_target(graph: Graph, description: Description, target: str) -> tuple[Graph, Description]:
-    """The graph that is compiled for a target, and its description. Without the exact passes, none follow.
+    """The graph that is compiled for a target, and its description. Without the exact passes, none follow, and every
+    class is decoded.
 
     Args:
         graph: image -> purified, label, rmse, score; in FP32.
@@ -32,12 +35,23 @@ def for_target(graph: Graph, description: Description, target: str) -> tuple[Gra
     Raises:
         BuildError: the graph was made for a CPU, the target is a GPU.
     """
-    table = target_passes(description, target)
+    listing, table = shortlist_pass(description), target_passes(description, target)
+    decoded = description.shortlist if description.passes else None
+    graph = apply(graph, listing, listing)
     if target != CPU:
-        graph = stop_at_candidates(graph, description.contract, description.score, len(description.classes))
+        graph = stop_at_candidates(graph, description.contract, description.score, len(description.classes), decoded)
     graph = apply(graph, table, table)
+    graph.kept = ()
     graph.prune()
-    return graph, replace(description, passes=(*description.passes, *table))
+    return graph, replace(description, passes=(*description.passes, *listing, *table), shortlist=decoded)
+
+
+def shortlist_pass(description: Description) -> dict[str, Pass]:
+    """The pass that leaves out classes, where the model has a shortlist and the graph has not had it."""
+    count = description.shortlist
+    if count is None or not description.passes or SHORTLIST in description.passes:
+        return {}
+    return {SHORTLIST: partial(shortlist, count=count)}
 
 
 def target_passes(description: Description, target: str) -> dict[str, Pass]:
@@ -54,4 +68,4 @@ def target_passes(description: Description, target: str) -> dict[str, Pass]:
         return {}
     from puvae_rt.graph.passes.gpu import GPU, gpu_passes  # a CPU user needs none of them
 
-    return {name: GPU[name] for name in gpu_passes(description.score, description.sigma)}
+    return {name: GPU[name] for name in gpu_passes(description.score, description.sigma, description.shortlist)}

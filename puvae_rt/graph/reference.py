@@ -9,6 +9,8 @@ import numpy as np
 
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, NOISE, Score
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
+from puvae_rt.graph.layers import gemm, parameters
+from puvae_rt.graph.prior import LOG_P, log_prior, prior_bias
 from puvae_rt.graph.selection import add_selection
 from puvae_rt.models.checkpoint import Array
 from puvae_rt.models.spec import (
@@ -28,7 +30,7 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     """image [N,C,H,W] (and noise [N,K,32] when `sigma_eps` > 0) -> purified, label, rmse, score.
 
     Args:
-        weights: of one PuVAE.
+        weights: of one PuVAE, and of its prior if it has one. Every class is decoded, whatever the shortlist.
         sigma_eps: z = mu + sigma_eps * sigma * noise.
         dense: multiply low-rank factors back into Table 1's layers; otherwise keep them as two each.
     """
@@ -41,8 +43,7 @@ def straightforward(weights: Weights, sigma_eps: float = 0.0, dense: bool = True
     mu, sigma = _head(graph, features, labels, weights, dense)  # [N*K,32] each
     z = _sample(graph, mu, sigma, classes, sigma_eps) if sigma_eps > 0 else mu
     _decode(graph, z, labels, weights)
-    if weights.score.kl_weight > 0:
-        _kl(graph, mu, sigma, classes, weights.score)
+    _bias(graph, seen, mu, sigma, weights)
     add_selection(graph, contract, weights.score, classes)
     return graph
 
@@ -105,7 +106,7 @@ def _same_conv(graph: Graph, image: str, kernel: Array, bias: Array | None, name
     """A dilated convolution whose zero padding keeps the image's size."""
     size = list(kernel.shape[2:])
     pads = [DILATION * (side // 2) for side in size] * 2
-    inputs = [image, *_weights(graph, kernel, bias, name)]
+    inputs = [image, *parameters(graph, kernel, bias, name)]
     return graph.op("Conv", inputs, name, kernel_shape=size, dilations=[DILATION] * 2, pads=pads)
 
 
@@ -113,12 +114,12 @@ def _head(graph: Graph, features: str, labels: str, weights: Weights, dense: boo
     """FC1 on [features; label], FC2, FC3 -> mu and sigma."""
     hidden = _fc1(graph, features, labels, weights, dense)
     if dense or weights.ranks.fc2 is None:
-        hidden = _gemm(graph, hidden, weights.dense("fc2"), weights.bias("fc2"), "fc2.linear")
+        hidden = gemm(graph, hidden, weights.dense("fc2"), weights.bias("fc2"), "fc2.linear")
     else:
-        thin = _gemm(graph, hidden, weights.tensors["fc2.0.weight"], None, "fc2.thin")
-        hidden = _gemm(graph, thin, weights.tensors["fc2.1.weight"], weights.bias("fc2"), "fc2.linear")
+        thin = gemm(graph, hidden, weights.tensors["fc2.0.weight"], None, "fc2.thin")
+        hidden = gemm(graph, thin, weights.tensors["fc2.1.weight"], weights.bias("fc2"), "fc2.linear")
     hidden = graph.op("Relu", [hidden], "fc2")
-    both = _gemm(graph, hidden, weights.dense("fc3"), weights.bias("fc3"), "fc3")
+    both = gemm(graph, hidden, weights.dense("fc3"), weights.bias("fc3"), "fc3")
     sizes = graph.ints("posterior.sizes", (LATENT, LATENT))
     graph.op("Split", [both, sizes], ["mu", "sigma.raw"], axis=1)
     return "mu", graph.op("Softplus", ["sigma.raw"], "sigma")
@@ -127,11 +128,11 @@ def _head(graph: Graph, features: str, labels: str, weights: Weights, dense: boo
 def _fc1(graph: Graph, features: str, labels: str, weights: Weights, dense: bool) -> str:
     matrix = weights.dense("fc1_image")
     if not dense and weights.ranks.fc1 is not None:
-        features = _gemm(graph, features, weights.tensors["fc1_image.0.weight"], None, "fc1.thin")
+        features = gemm(graph, features, weights.tensors["fc1_image.0.weight"], None, "fc1.thin")
         matrix = weights.tensors["fc1_image.1.weight"]
     joined = graph.op("Concat", [features, labels], "fc1.input", axis=1)
     matrix = np.concatenate([matrix, weights.tensors["fc1_label.weight"]], axis=1)  # [HIDDEN, F+K]
-    linear = _gemm(graph, joined, matrix, weights.bias("fc1_image"), "fc1.linear")
+    linear = gemm(graph, joined, matrix, weights.bias("fc1_image"), "fc1.linear")
     return graph.op("Relu", [linear], "fc1")  # [N*K, HIDDEN]
 
 
@@ -148,13 +149,13 @@ def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
     contract, grid = weights.contract, DECODER_GRID
     joined = graph.op("Concat", [z, labels], "decoder.input", axis=1)
     matrix, bias = weights.dense("decoder_fc"), weights.bias("decoder_fc")
-    linear = _gemm(graph, joined, matrix, bias, "decoder.linear")
+    linear = gemm(graph, joined, matrix, bias, "decoder.linear")
     image = graph.reshape(graph.op("Relu", [linear], "decoder.fc"), (-1, WIDTH, grid, grid), "decoder.grid")
     for i, padding in enumerate(output_paddings(contract.height)):
         layer = f"deconvs.{i}"
         deconv = graph.op(
             "ConvTranspose",
-            [image, *_weights(graph, weights.dense(layer), weights.bias(layer), layer)],
+            [image, *parameters(graph, weights.dense(layer), weights.bias(layer), layer)],
             f"decoder.{i}.deconv",
             kernel_shape=[KERNEL] * 2,
             strides=[2, 2],
@@ -168,8 +169,27 @@ def _decode(graph: Graph, z: str, labels: str, weights: Weights) -> None:
         _denormalize(graph, name)
 
 
-def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:
-    """`bias` [N,K] = kl_weight * KL(q || N(0,1)), KL = 1/2 sum(mu^2 + sigma^2 - 2 log sigma - 1)."""
+def _bias(graph: Graph, seen: str, mu: str, sigma: str, weights: Weights) -> None:
+    """`bias` [N,K], what the score adds to the distance: the KL's part, the prior's, or both.
+
+    A shortlist needs the prior even where the score does not.
+    """
+    score, classes = weights.score, len(weights.classes)
+    both = score.kl_weight > 0 and score.prior_weight > 0
+    if score.kl_weight > 0:
+        _kl(graph, mu, sigma, classes, score, "bias.kl" if both else BIAS)
+    if weights.prior is not None:
+        log_p = log_prior(graph, seen, weights, weights.prior)
+        graph.kept = (LOG_P,) if weights.shortlist is not None else ()
+        if score.prior_weight > 0:
+            deviation = "light.deviation" if weights.normalized else None
+            prior_bias(graph, log_p, deviation, score.prior_weight, "bias.prior" if both else BIAS)
+    if both:
+        graph.op("Add", ["bias.kl", "bias.prior"], BIAS)
+
+
+def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score, name: str) -> None:
+    """`name` [N,K] = kl_weight * KL(q || N(0,1)), KL = 1/2 sum(mu^2 + sigma^2 - 2 log sigma - 1)."""
     squares = graph.op("Mul", [mu, mu], "kl.mu_squares")
     spread = graph.op("Mul", [sigma, sigma], "kl.sigma_squares")
     logs = graph.op("Mul", [graph.op("Log", [sigma], "kl.log"), graph.constant("kl.two", 2.0)], "kl.logs")
@@ -177,14 +197,4 @@ def _kl(graph: Graph, mu: str, sigma: str, classes: int, score: Score) -> None:
     each = graph.op("Sub", [terms, graph.constant("kl.one", 1.0)], "kl.each")
     total = graph.op("ReduceSum", [each, graph.ints("kl.axis", (1,))], "kl.total", keepdims=0)  # [N*K]
     scaled = graph.op("Mul", [total, graph.constant("kl.weight", 0.5 * score.kl_weight)], "kl.scaled")
-    graph.reshape(scaled, (-1, classes), BIAS)
-
-
-def _gemm(graph: Graph, tensor: str, matrix: Array, bias: Array | None, name: str) -> str:
-    return graph.op("Gemm", [tensor, *_weights(graph, matrix, bias, name)], name, transB=1)
-
-
-def _weights(graph: Graph, weight: Array, bias: Array | None, name: str) -> list[str]:
-    """Stored as `name`.weight and, where there is one, `name`.bias."""
-    parts = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    return [graph.constant(f"{name}.{part}", value) for part, value in parts.items()]
+    graph.reshape(scaled, (-1, classes), name)

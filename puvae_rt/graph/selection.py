@@ -7,10 +7,12 @@ Lowest index on a tie; a NaN score never wins (an infinite one beats it); when a
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from puvae_rt.contract import (
     BIAS,
     CANDIDATES,
+    CLASSES,
     IMAGE,
     LABEL,
     NO_LABEL,
@@ -20,8 +22,10 @@ from puvae_rt.contract import (
     ImageContract,
     Score,
 )
+from puvae_rt.errors import BuildError
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 
+LISTED = "listed"  # [N,m] int64: the classes decoded, where a shortlist chose them
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -35,18 +39,36 @@ def selection_outputs(contract: ImageContract, classes: int) -> list[Tensor]:
     ]
 
 
-def candidate_outputs(contract: ImageContract, score: Score, classes: int) -> list[Tensor]:
-    """The outputs of a GPU engine: candidates, and bias when the score needs it. The selection kernel does the rest."""
-    outputs = [Tensor(CANDIDATES, np.float32, (BATCH, classes, *contract.shape))]
-    if score.kl_weight > 0:
-        outputs.append(Tensor(BIAS, np.float32, (BATCH, classes)))
+def candidate_outputs(
+    contract: ImageContract, score: Score, classes: int, shortlist: int | None = None
+) -> list[Tensor]:
+    """The outputs of a GPU engine: `candidates`, `bias` when the score needs it, and `classes` when a shortlist chose
+    them. The selection kernel does the rest."""
+    count = shortlist or classes
+    outputs = [Tensor(CANDIDATES, np.float32, (BATCH, count, *contract.shape))]
+    if score.has_bias:
+        outputs.append(Tensor(BIAS, np.float32, (BATCH, count)))
+    if shortlist is not None:
+        outputs.append(Tensor(CLASSES, np.int32, (BATCH, count)))
     return outputs
 
 
-def stop_at_candidates(graph: Graph, contract: ImageContract, score: Score, classes: int) -> Graph:
-    """A copy of the graph that ends in its candidates, without the selection."""
+def stop_at_candidates(
+    graph: Graph, contract: ImageContract, score: Score, classes: int, shortlist: int | None = None
+) -> Graph:
+    """A copy of the graph that ends in its candidates, without the selection.
+
+    Args:
+        graph: image -> purified, label, rmse, score.
+        contract: the images' shape.
+        score: how the projection is chosen.
+        classes: K.
+        shortlist: m, in a graph that has been through the pass of this name; None otherwise.
+    """
     graph = graph.copy()
-    graph.outputs = candidate_outputs(contract, score, classes)
+    graph.outputs = candidate_outputs(contract, score, classes, shortlist)
+    if shortlist is not None:
+        graph.op("Cast", [LISTED], CLASSES, to=TensorProto.INT32)
     graph.prune()
     return graph
 
@@ -64,7 +86,7 @@ def add_selection(graph: Graph, contract: ImageContract, score: Score, classes: 
     mean = graph.op("Div", [sse, graph.constant("select.pixels", contract.pixels)], "select.mse")
     graph.op("Sqrt", [mean], RMSE)
     distance = _dead_zone(graph, difference, axes, score.tau) if score.tau > 0 else sse
-    if score.kl_weight > 0:
+    if score.has_bias:
         graph.op("Add", [distance, BIAS], SCORE)
     else:
         graph.op("Identity", [distance], SCORE)
@@ -95,3 +117,21 @@ def _choose(graph: Graph) -> None:
     chosen = graph.op("GatherND", [CANDIDATES, index], "select.chosen", batch_dims=1)  # [N,C,H,W]
     mask = graph.op("Unsqueeze", [none, graph.ints("select.mask_axes", (2, 3))], "select.mask")  # [N,1,1,1]
     graph.op("Where", [mask, graph.constant("select.nan", np.nan), chosen], PURIFIED)
+
+
+def choose_among(graph: Graph, classes: int) -> None:
+    """Makes the choice among m candidates, whose classes `listed` [N,m] tells, one among K.
+
+    `label` is the chosen one's class. `rmse` [N,K] is NaN and `score` [N,K] infinite for classes not listed.
+    """
+    batch = graph.op("Shape", [IMAGE], "choice.batch", start=0, end=1)
+    every = graph.op("Concat", [batch, graph.ints("choice.classes", (classes,))], "choice.every", axis=0)
+    for name, absent in ((RMSE, np.nan), (SCORE, np.inf)):
+        own = graph.rename(name, f"{name}.listed")
+        value = helper.make_tensor(f"{name}.absent", TensorProto.FLOAT, (1,), (absent,))
+        blank = graph.op("ConstantOfShape", [every], f"{name}.blank", value=value)
+        graph.op("ScatterElements", [blank, LISTED, own], name, axis=1)
+    label = graph.producer("select.label")
+    if label is None or label.op_type != "Where":
+        raise BuildError("pass shortlist: found no choice of a label; give a graph from `--passes none`")
+    label.input[2] = graph.op("GatherElements", [LISTED, label.input[2]], "choice.label", axis=1)

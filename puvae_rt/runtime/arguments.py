@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from puvae_rt.errors import ContractError
+from puvae_rt.models.header import MIN_SHORTLIST
 from puvae_rt.refusal import brief
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
 
 _MAX_NAME = 200  # characters of a name in a message
+MODEL_PRIOR, NO_PRIOR = "model", "none"
+PRIORS = (MODEL_PRIOR, NO_PRIOR)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the projection is chosen, where a model leaves it open; ContractError for anything else.
+
+    Attributes:
+        prior: "model" chooses with the model's own prior, if it has one; "none" by distance alone, as in the paper.
+        shortlist: how many classes are decoded, those that the prior ranks first; None is the model's own number.
+    """
+
+    prior: str = MODEL_PRIOR
+    shortlist: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.prior, str) and self.prior in PRIORS):
+            raise ContractError(f"prior: got {brief(self.prior)}, expected one of {', '.join(PRIORS)} (--prior)")
+        count = self.shortlist
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < MIN_SHORTLIST):
+            raise ContractError(
+                f"shortlist: got {brief(count)}, expected a number of classes from {MIN_SHORTLIST} up, or None for the "
+                "model's own (--shortlist)"
+            )
+
+    @property
+    def with_prior(self) -> bool:
+        """Whether the model's prior is used, if it has one."""
+        return self.prior == MODEL_PRIOR
 
 
 def checked_source(source: Any) -> str | Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BundleError, UnknownModelError
 from puvae_rt.files import difference
+from puvae_rt.models.header import Shortlist
 from puvae_rt.refusal import brief
 from puvae_rt.schema import Classes, FileHashes, Name, check_version, decode, read_json
 
@@ -31,6 +32,8 @@ class ModelDescription:
     score: Score
     default_classifier: Name  # file name without ".onnx"
     sha256: FileHashes
+    # How many classes are decoded, those that the weights' prior ranks first; None is all.
+    shortlist: Shortlist | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from puvae_rt._moved import GONE_IN
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
-from puvae_rt.errors import BundleError, QualityError
+from puvae_rt.errors import BundleError, ContractError, QualityError
 from puvae_rt.refusal import brief
 from puvae_rt.runtime import on_demand
-from puvae_rt.runtime.arguments import checked_classifier, checked_device, checked_source, checked_target
+from puvae_rt.runtime.arguments import Choice, checked_classifier, checked_device, checked_source, checked_target
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
 from puvae_rt.runtime.manifest import TARGETS, Manifest
 
@@ -37,20 +37,25 @@ class Source:
     engine: Path  # a graph, a plan, or the weights from which a CPU's graph is made
     sha256: str  # of `engine`
     classifier: Path | None
+    choice: Choice = Choice()  # of the graph that is made of weights; an engine's file has made its own
 
 
 def resolve(
-    source: str | Path, target: str | None, classifier: bool | str | Path, device: str | Device | None = None
+    source: str | Path,
+    target: str | None,
+    classifier: bool | str | Path,
+    device: str | Device | None = None,
+    choice: Choice = Choice(),
 ) -> Source:
     """What `Purifier.load` was asked for, as verified files; `device` is opened before an engine is built."""
     source, classifier = checked_source(source), checked_classifier(classifier)
     target, device = checked_target(target, TARGETS), checked_device(device)
     if is_bundle(source):
-        found = open_bundle(Path(source), target)
+        found = open_bundle(Path(source), target, choice=choice)
     elif target in (None, CPU):
-        found = from_shipped(str(source))
+        found = from_shipped(str(source), choice)
     else:
-        found = open_bundle(built_bundle(str(source), target, device), target)
+        found = open_bundle(built_bundle(str(source), target, device, choice), target)
     if classifier is True:
         return found
     return replace(found, classifier=_chosen_classifier(str(source), classifier) if classifier else None)
@@ -63,7 +68,7 @@ def is_bundle(source: str | Path) -> bool:
     return isinstance(source, Path) or os.sep in source or (Path(source) / MANIFEST_FILE).is_file()
 
 
-def from_shipped(name: str) -> Source:
+def from_shipped(name: str, choice: Choice = Choice()) -> Source:
     """The weights of a shipped model, for the CPU, with its default classifier."""
     model = shipped(name)
     return Source(
@@ -74,22 +79,33 @@ def from_shipped(name: str) -> Source:
         engine=model.path(WEIGHTS_FILE),
         sha256=model.sha256[WEIGHTS_FILE],
         classifier=model.classifier(),
+        choice=choice,
     )
 
 
-def built_bundle(name: str, target: str, device: str | Device | None = None) -> Path:
+def built_bundle(name: str, target: str, device: str | Device | None = None, choice: Choice = Choice()) -> Path:
     """A bundle of a shipped model for a GPU target, built on first use into the engine cache.
 
     Raises:
         UnknownModelError, and what `on_demand.bundle_of` raises
     """
-    return on_demand.bundle_of(shipped(name), target, device)
+    return on_demand.bundle_of(shipped(name), target, device, choice)
 
 
-def open_bundle(folder: Path, target: str | None = None, require_quality: bool = True) -> Source:
-    """A bundle's engine; BundleError when it is damaged or was built for another target than `target`.
+def open_bundle(
+    folder: Path, target: str | None = None, require_quality: bool = True, choice: Choice = Choice()
+) -> Source:
+    """A bundle's engine.
 
-    `require_quality`: refuse a bundle that did not pass its quality gate.
+    Args:
+        folder: written by `puvae build`.
+        target: that it was built for; None is any.
+        require_quality: refuse a bundle that did not pass its quality gate.
+        choice: that it was built with; by default any.
+    Raises:
+        BundleError: it is damaged, or was built for another target.
+        ContractError: it was built to choose otherwise.
+        QualityError: it did not pass its quality gate.
     """
     if not (folder / MANIFEST_FILE).is_file():
         raise BundleError(
@@ -102,6 +118,7 @@ def open_bundle(folder: Path, target: str | None = None, require_quality: bool =
             f"{folder}: built for target {manifest.target!r}, asked to run on {brief(target)}; "
             f"build it with `puvae build --target {target}`"
         )
+    _check_choice(folder, manifest, choice)
     engine = ENGINE_ONNX_FILE if manifest.target == CPU else ENGINE_PLAN_FILE
     if engine not in manifest.files:
         raise BundleError(f"{folder}: the manifest does not list {engine}; rebuild the bundle")
@@ -117,6 +134,21 @@ def open_bundle(folder: Path, target: str | None = None, require_quality: bool =
         sha256=manifest.files[engine],
         classifier=folder / CLASSIFIER_FILE if CLASSIFIER_FILE in manifest.files else None,
     )
+
+
+def _check_choice(folder: Path, manifest: Manifest, choice: Choice) -> None:
+    """An engine chooses as it was built to."""
+    if not choice.with_prior and (manifest.score.prior_weight or manifest.shortlist is not None):
+        raise ContractError(
+            f"{folder}: built with its prior, asked for prior={choice.prior!r}; rebuild it with `puvae build --prior "
+            f"{choice.prior}`"
+        )
+    own = manifest.shortlist or len(manifest.classes)
+    if choice.shortlist not in (None, own):
+        raise ContractError(
+            f"{folder}: built to decode {own} of {len(manifest.classes)} classes, asked for shortlist="
+            f"{choice.shortlist}; rebuild it with `puvae build --shortlist {choice.shortlist}`"
+        )
 
 
 def _check_quality(folder: Path, manifest: Manifest) -> None:

@@ -90,7 +90,7 @@ def graph_of(source: Source) -> Path | bytes:
         return source.engine
     from puvae_rt.graph.cpu import cpu_model  # imports onnx, which an engine out of the cache does without
 
-    return cpu_model(load_weights(source.engine))
+    return cpu_model(load_weights(source.engine, source.choice.with_prior, source.choice.shortlist))
 
 
 def _is_weights(source: Source) -> bool:
@@ -109,7 +109,7 @@ def cpu_identity(source: Source) -> cache.Identity:
         "options": "optimization=all",
     }
     if _is_weights(source):
-        identity["graph"] = code_digest()
+        identity |= {"graph": code_digest(), "prior": source.choice.prior, "shortlist": source.choice.shortlist or 0}
     return identity
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH, SCHEMA, ImageContract, Score
 from puvae_rt.errors import BundleError
 from puvae_rt.files import difference, write_json
+from puvae_rt.models.header import Shortlist, require_shortlist
 from puvae_rt.schema import (
     Classes,
     Count,
@@ -107,7 +108,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The complete identity of a bundle, and its quality report."""
+    """The complete identity of a bundle, and its quality report; ContractError for a shortlist of too many classes."""
 
     model: Name
     classes: Classes
@@ -125,6 +126,11 @@ class Manifest:
     quality: Quality | None = None  # None: not verified
     schema: int = SCHEMA
     sizes: Mapping[PlainFileName, Count] = field(default_factory=dict)  # of `files` in bytes; empty in older bundles
+    shortlist: Shortlist | None = None  # how many classes the engine decodes, those that a prior ranks first; None: all
+
+    def __post_init__(self) -> None:
+        if self.shortlist is not None:
+            require_shortlist(self.shortlist, len(self.classes))
 
     @staticmethod
     def read(bundle_dir: Path | str) -> Manifest:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from puvae_rt.errors import BuildError
 from puvae_rt.files import temporary_folder
 from puvae_rt.runtime import cache
+from puvae_rt.runtime.arguments import Choice
 from puvae_rt.runtime.assets import WEIGHTS_FILE, ShippedModel
 from puvae_rt.toolchain import build_on_demand
 from puvae_rt.version import __version__
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 PRECISION = "fp16"
 
 
-def bundle_of(model: ShippedModel, target: str, device: str | Device | None = None) -> Path:
+def bundle_of(model: ShippedModel, target: str, device: str | Device | None = None, choice: Choice = Choice()) -> Path:
     """The bundle of a shipped model for a GPU target: out of the engine cache, or built into it.
 
     Args:
         model: what to build.
         target: "rtx" or "tensorrt".
         device: where it is to run. It is opened before anything is built: a build takes a minute.
+        choice: how the projection is chosen.
     Raises:
         TargetUnavailableError, DeviceError, BuildError
         ToolchainError: `export` is not installed beside puvae_rt.
@@ -45,11 +47,14 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
         "library": version,
         "gpu": ", ".join(capabilities or (gpu.name, library.dotted(gpu.compute_capability))),
         "puvae_rt": __version__,
+        "prior": choice.prior,
+        "shortlist": choice.shortlist or 0,
     }
 
     def make(folder: Path) -> None:
         with temporary_folder() as scratch:
-            for path in build_on_demand(model.model, target, PRECISION, scratch, capabilities).iterdir():
+            options = {"prior": choice.prior, "shortlist": choice.shortlist}
+            for path in build_on_demand(model.model, target, PRECISION, scratch, capabilities, options).iterdir():
                 shutil.copyfile(path, folder / path.name)
 
     bundle = cache.obtain(f"{model.model}-{target}-{PRECISION}", identity, make)

@@ -14,10 +14,11 @@ from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ClosedError, ContractError, InputError
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime import fork
-from puvae_rt.runtime.arguments import checked_seed
+from puvae_rt.runtime.arguments import MODEL_PRIOR, Choice, checked_seed
 from puvae_rt.runtime.bundle import Source, resolve
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
+from puvae_rt.runtime.machine import DEFAULT_THREADS
 from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, as_noise, checked_frame
 from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
 from puvae_rt.runtime.threads import check_threads, plan_threads
@@ -36,6 +37,7 @@ class Purifier:
     Attributes:
         name, classes, contract: the model's name, class names, and image shape.
         classifier: the classifier that labels purified frames, or None.
+        threads: of the CPU engine, for one frame: those asked for, or with "auto" those that were found best.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Purifier:
         classes: tuple[str, ...],
         classifier: Classifier | None = None,
         seed: int | None = None,
+        threads: int = DEFAULT_THREADS,
     ) -> None:
         self.name, self.contract, self.classes, self.classifier = name, contract, classes, classifier
+        self.threads = threads
         self._engine: Engine | None = engine
         self._takes_frames = isinstance(engine, FrameEngine) and not engine.takes_noise
         self._seed = checked_seed(seed)
@@ -63,6 +67,8 @@ class Purifier:
         classifier: bool | str | Path = True,
         seed: int | None = None,
         device: str | Device | None = None,
+        prior: str = MODEL_PRIOR,
+        shortlist: int | None = None,
     ) -> Purifier:
         """A purifier of a shipped model or a bundle; the engine is built and cached on first use.
 
@@ -80,19 +86,22 @@ class Purifier:
             seed: of the noise of an engine that samples (sigma > 0), from 0 up; None is unpredictable.
             device: of a GPU target: "cuda" or "pycuda", with the GPU's number as in "cuda:1"; None is the first GPU.
                 "emulated" runs the GPU's pipeline on the CPU, to try it without one.
+            prior: "none" chooses by distance alone, where the model has a prior. A bundle keeps what it was built with.
+            shortlist: how many classes are decoded, those that the prior ranks first; None is the model's own number.
         Raises:
             UnknownModelError: no shipped model is called so.
             BundleError: a bundle or a classifier is damaged, or made for other images or classes.
             QualityError: the bundle did not pass its quality gate.
-            ContractError: an argument of the wrong type or out of its range.
+            ContractError: an argument of the wrong type or out of its range, or another choice than a bundle's.
             TargetUnavailableError, DeviceError, BuildError: a GPU target that this machine cannot run or build.
         """
         check_threads(threads)
-        seed, found = checked_seed(seed), resolve(source, target, classifier, device)
+        seed, found = checked_seed(seed), resolve(source, target, classifier, device, Choice(prior, shortlist))
         plan = plan_threads(threads, found)
         engine = open_engine(found, plan, device)
         try:
-            return cls(engine, found.name, found.contract, found.classes, _classifier(found, plan.frame), seed)
+            judge = _classifier(found, plan.frame)
+            return cls(engine, found.name, found.contract, found.classes, judge, seed, plan.frame)
         except BaseException:
             engine.close()
             raise

@@ -25,8 +25,10 @@ class Purified:
         images: float32 [N,C,H,W] in [0,1], RGB order when C = 3.
         projected: int64 [N] from 0 to K - 1, the class of the projection chosen (not a classifier's answer); -1 when no
             class had a finite distance, and the image is NaN then.
-        rmse: float32 [N,K] in [0,1], root mean square difference of the pixels to the projection on each class.
-        score: float32 [N,K], what was minimized: `rmse` or a score in its order, or the model's own.
+        rmse: float32 [N,K] in [0,1], root mean square difference of the pixels to the projection on each class; NaN for
+            classes that a shortlist left out.
+        score: float32 [N,K], what was minimized: `rmse` or a score in its order, or the model's own; infinite for
+            classes that a shortlist left out.
     """
 
     images: Floats
@@ -36,6 +38,11 @@ class Purified:
 
     def __len__(self) -> int:
         return len(self.projected)
+
+    @property
+    def decoded(self) -> npt.NDArray[np.bool_]:
+        """[N,K], whether a class was decoded; the shortlist left out the others."""
+        return ~(np.isnan(self.rmse) & np.isposinf(self.score))
 
     @property
     def labels(self) -> Ints:
@@ -62,8 +69,8 @@ class Result:
     Attributes:
         image: float32 [C,H,W] in [0,1] at the model's size; RGB order when C = 3.
         label: the loaded classifier's class for `image`; without a classifier, the class of the projection chosen.
-        rmse: float32 [K] in [0,1], distance of the frame's region to the projection on each class. Its minimum tells
-            how far the frame is from everything the model knows.
+        rmse: float32 [K] in [0,1], distance of the frame's region to the projection on each class; NaN for classes that
+            a shortlist left out. Its minimum, `np.nanmin`, tells how far the frame is from everything that was decoded.
         timings_ms: milliseconds of each stage: preprocess, purify, classify (0 without a classifier), total.
         degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1.
         projected: the class of the projection that `image` is, whatever the classifier sees in it; -1 when degraded.

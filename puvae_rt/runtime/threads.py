@@ -1,8 +1,9 @@
 """How many threads a CPU engine uses.
 
-One frame is a chain of small layers. On an idle machine two threads halve its median; on a busy one they wait for each
-other at every layer, and a single thread has the better median and tail. So one is the default, a caller who owns the
-machine asks for more, and "auto" measures. A batch needs no such choice: its parts run side by side, one thread each.
+One frame is a chain of small layers. On an idle machine two threads lower its median, to half at best; on a busy one
+they wait for each other at every layer, and a single thread has the better median and tail. So one is the default, a
+caller who owns the machine asks for more, and "auto" measures. A batch needs no such choice: its parts run side by
+side, one thread each.
 """
 
 from __future__ import annotations

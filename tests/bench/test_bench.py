@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
+from puvae_rt import Purifier
 from puvae_rt.bench import command as bench
 from puvae_rt.bench import measure as measuring
 from puvae_rt.bench.measure import LEAST_RUNS, SLICES, Subject, measure
+from puvae_rt.bench.results import read_bench
 from puvae_rt.errors import BenchmarkError, UnknownModelError
 from puvae_rt.graph.cpu import cpu_model
 from puvae_rt.models.weights import load_weights
@@ -62,6 +64,21 @@ def test_two_engines_side_by_side(bundles: list[str], tmp_path: Path, capsys: py
     assert "WORSE" in capsys.readouterr().out
 
 
+def test_threads_that_are_measured_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
+    path, bundle = tmp_path / "bench.json", str(toy.save_bundle(tmp_path / "one"))
+    command = ["--bundle", bundle, "--batch", "1", "--seconds", "0.05", "--threads", "auto", "--json", str(path)]
+    assert bench.main(command) == 0
+    document = json.loads(path.read_text())
+    (result,) = document["results"]
+    with Purifier.load(bundle, threads="auto", classifier=False) as purifier:
+        assert (document["threads"], result["threads"]) == ("auto", purifier.threads)
+    assert f"auto threads ({bundle}: {purifier.threads}), measured" in capsys.readouterr().out
+    assert read_bench(path).threads == "auto"
+
+
 def test_results_of_another_machine_are_refused_before_anything_is_measured(
     bundles: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +95,7 @@ def test_engines_take_turns(bundles: list[str], monkeypatch: pytest.MonkeyPatch)
 
     class Engine:
         def __init__(self, subject: Subject, threads: int) -> None:
-            self.subject, self.first_result_s = subject, 0.1
+            self.subject, self.first_result_s, self.threads = subject, 0.1, threads
             self.slow = subject.name == bundles[0]
 
         def run(self, batch: int, seconds: float, warm_up: bool = False) -> dict[str, object]:
@@ -145,7 +162,6 @@ def test_bad_options(arguments: list[str]) -> None:
 
 
 def test_images_have_the_models_shape(tmp_path: Path) -> None:
-    from puvae_rt import Purifier
     from puvae_rt.bench.worker import images, run
 
     with Purifier.load(toy.save_bundle(tmp_path / "color", toy.COLOR), threads=1) as purifier:

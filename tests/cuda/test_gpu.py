@@ -22,7 +22,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module")
 def bundle(target: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, _ = build.build(build.Settings("mnist", tmp_path_factory.mktemp("out"), target, "fp16", verify=False))
+    folder, _ = build.build(build.BuildSettings("mnist", tmp_path_factory.mktemp("out"), target, "fp16", verify=False))
     return folder
 
 

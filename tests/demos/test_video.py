@@ -85,6 +85,12 @@ def test_without_attack_and_without_truth(demo: Demo, clip: Path, tmp_path: Path
     assert document["without_digit"] == 0
 
 
+def test_threads_may_be_measured(demo: Demo, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUVAE_CACHE", str(tmp_path / "cache"))
+    assert demo(clip, "--attack", "fgsm", "--max-frames", 2, "--threads", "auto") == 0
+    assert isinstance(demo.document["threads"], int) and demo.document["threads"] >= 1
+
+
 def test_a_video_without_digits_is_shown_as_it_is(demo: Demo, tmp_path: Path) -> None:
     assert demo(clips.save(tmp_path / "scene.mp4", frames=6), "--attack", "fgsm") == 0
     document = demo.document
@@ -120,7 +126,7 @@ MISTAKES = {
     "out": (None, ["--out", "demo.avi"], "expected .mp4"),
     "bundle": (None, ["--bundle", "absent/bundle"], "no manifest.json"),
     "model": ("synthetic", ["--model", "minst"], "minst"),
-    "threads": (None, ["--threads", 0], "threads: got 0, expected an integer from 1 to 1024, or none given"),
+    "threads": (None, ["--threads", 0], "--threads 0: expected at least 1"),
     "classifier": (None, ["--classifier", "absent.onnx"], "absent.onnx"),
 }
 

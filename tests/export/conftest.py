@@ -24,6 +24,18 @@ def packed_without_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shipped.pack(tmp_path_factory.mktemp("without_images"), ship_images=False, half=True)
 
 
+@pytest.fixture(scope="session")
+def packed_with_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny shipped model with a prior, which decodes two of three classes."""
+    return shipped.pack(tmp_path_factory.mktemp("with_prior"), weights=shipped.weights_with_prior())
+
+
+@pytest.fixture
+def with_prior(packed_with_prior: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """As `toy_assets`, with a prior."""
+    return only_shipped(packed_with_prior, monkeypatch, tmp_path)
+
+
 @pytest.fixture
 def toy_assets(packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The tiny model is the only one shipped, and the engine cache is empty."""

@@ -14,7 +14,7 @@ from export.settings import RANK
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.models.spec import Ranks
 from puvae_rt.models.weights import Weights
-from tests.export.toy import GRAY, header, random_weights, save_weights
+from tests.export.toy import GRAY, RANKING, header, random_weights, save_weights
 
 NAME, CLASSES = "toy", 3
 SCORE = Score(tau=0.1)
@@ -22,6 +22,12 @@ SCORE = Score(tau=0.1)
 
 def toy_weights(seed: int = 0) -> Weights:
     return random_weights(GRAY, CLASSES, Ranks(fc1=4, fc2=4), SCORE, seed)
+
+
+def weights_with_prior(shortlist: int | None = 2) -> Weights:
+    """The same with a prior, whose weight in the score is small enough that the distance still chooses."""
+    score = Score(SCORE.tau, prior_weight=1.0)
+    return random_weights(GRAY, CLASSES, Ranks(fc1=4, fc2=4), score, prior=RANKING, shortlist=shortlist)
 
 
 def classifier_weights(weights: Weights, architecture: str, seed: int = 0) -> ClassifierWeights:
@@ -40,9 +46,9 @@ def save_classifier(path: Path, weights: Weights, architecture: str, seed: int =
     return path
 
 
-def checkpoints(folder: Path) -> tuple[Path, Path, Path]:
+def checkpoints(folder: Path, weights: Weights | None = None) -> tuple[Path, Path, Path]:
     """Files of the purifier, its source classifier and one target, as puvae_rt.train leaves them."""
-    weights = toy_weights()
+    weights = weights or toy_weights()
     return (
         save_weights(folder / "puvae.safetensors", weights),
         save_classifier(folder / "source.safetensors", weights, "B", 1),
@@ -66,9 +72,9 @@ def dataset(path: Path, contract: ImageContract = GRAY, classes: int = CLASSES) 
     return path
 
 
-def pack(folder: Path, count: int = 6, rank: int = RANK, **options: bool) -> Path:
+def pack(folder: Path, count: int = 6, rank: int = RANK, weights: Weights | None = None, **options: bool) -> Path:
     """folder/assets/toy, with its checkpoints in `folder`; `options` of export.assets.pack."""
-    puvae, source, target = checkpoints(folder)
+    puvae, source, target = checkpoints(folder, weights)
     images, out = clean_samples(count), folder / "assets" / NAME
     parts = assets.Parts.load(puvae, source, [target]).thin(images, rank, lambda line: None)
     assets.pack(parts, puvae, images, out, lambda line: None, **options)

@@ -14,10 +14,12 @@ from onnx import helper, numpy_helper
 from export import build as command
 from export import engine as engine_module
 from export import proof, quality
-from export.build import Settings, build
+from export.build import BuildSettings, build
 from export.layers import Listed, ListedLayer
 from export.samples import Samples, load_samples, save_samples
+from export.verify import find_samples
 from puvae_rt import Purifier
+from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.errors import BuildError, ContractError, DataError, PuvaeError, QualityError, UnknownModelError
 from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.runtime.manifest import Manifest
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("toy_assets")
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(model=NAME, out=tmp_path / "out")
+def settings(tmp_path: Path) -> BuildSettings:
+    return BuildSettings(model=NAME, out=tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def assert_same(got: Purified, want: Purified) -> None:
     np.testing.assert_allclose(got.rmse, want.rmse, rtol=0, atol=EXACT_ATOL)
 
 
-def test_a_bundle_is_complete_and_runs(settings: Settings, packed: Path) -> None:
+def test_a_bundle_is_complete_and_runs(settings: BuildSettings, packed: Path) -> None:
     folder, manifest = build(settings)
     assert folder == settings.out / "toy-cpu-fp32"
     assert Manifest.read(folder) == manifest
@@ -76,7 +78,7 @@ def manifest_sha(packed: Path) -> str:
 
 
 def test_every_kind_of_source_builds_the_same(
-    settings: Settings, packed: Path, checkpoints: Path, cpu_onnx: Path
+    settings: BuildSettings, packed: Path, checkpoints: Path, cpu_onnx: Path
 ) -> None:
     samples = packed / "samples.npz"
     shipped, _ = build(settings)
@@ -87,7 +89,7 @@ def test_every_kind_of_source_builds_the_same(
         assert "classifier.onnx" not in manifest.files
 
 
-def test_without_passes(settings: Settings) -> None:
+def test_without_passes(settings: BuildSettings) -> None:
     folder, manifest = build(replace(settings, passes="none"))
     assert manifest.passes == ()
     assert read_puvae(folder / "engine.onnx")[1].passes == ()
@@ -95,7 +97,7 @@ def test_without_passes(settings: Settings) -> None:
     assert manifest.engine.weight_bytes > 100_000_000  # Table 1's FC1, low rank multiplied back
 
 
-def test_sampling(settings: Settings) -> None:
+def test_sampling(settings: BuildSettings) -> None:
     folder, manifest = build(replace(settings, sigma=0.1, classifier="none"))
     assert "drop_sigma" not in manifest.passes
     assert "classifier.onnx" not in manifest.files
@@ -104,7 +106,7 @@ def test_sampling(settings: Settings) -> None:
     assert not np.array_equal(purified(folder, images, noise).images, purified(folder, images, -noise).images)
 
 
-def test_an_rtx_engine(settings: Settings) -> None:
+def test_an_rtx_engine(settings: BuildSettings) -> None:
     pytest.importorskip("tensorrt_rtx")
     folder, manifest = build(replace(settings, target="rtx", precision="fp16", compute_capabilities=("8.9", "8.6")))
     assert folder.name == "toy-rtx-fp16"
@@ -121,7 +123,7 @@ def test_an_rtx_engine(settings: Settings) -> None:
     assert Manifest.read(folder) == manifest
 
 
-def test_a_layer_in_another_precision_fails_the_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_in_another_precision_fails_the_build(settings: BuildSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorrt_rtx")
     monkeypatch.setattr(engine_module, "to_fp16", lambda graph: graph)
     with pytest.raises(BuildError, match=r"asked for fp16, but \d+ layers came out otherwise: .*\(fp32\)"):
@@ -145,13 +147,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("changes, error, message", REFUSED.values(), ids=REFUSED)
-def test_refusals(settings: Settings, changes: dict[str, object], error: type[PuvaeError], message: str) -> None:
+def test_refusals(settings: BuildSettings, changes: dict[str, object], error: type[PuvaeError], message: str) -> None:
     with pytest.raises(error, match=message):
         build(replace(settings, **changes))  # type: ignore[arg-type]
     assert not settings.out.exists() or not list(settings.out.iterdir())
 
 
-def test_a_classifier_of_other_images_is_refused(settings: Settings, cpu_onnx: Path) -> None:
+def test_a_classifier_of_other_images_is_refused(settings: BuildSettings, cpu_onnx: Path) -> None:
     with pytest.raises(PuvaeError, match=r"puvae.onnx: outputs are .*expected .*logits"):
         build(replace(settings, classifier=str(cpu_onnx)))
 
@@ -166,7 +168,7 @@ def external_classifier(packed: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("verify", [True, False], ids=["verified", "no-verify"])
 def test_a_classifier_with_its_weights_in_another_file(
-    settings: Settings, packed: Path, tmp_path: Path, verify: bool
+    settings: BuildSettings, packed: Path, tmp_path: Path, verify: bool
 ) -> None:
     path = external_classifier(packed, tmp_path)
     folder, _ = build(replace(settings, classifier=str(path), verify=verify))
@@ -178,7 +180,7 @@ def test_a_classifier_with_its_weights_in_another_file(
 
 @pytest.mark.parametrize("verify", [True, False], ids=["verified", "no-verify"])
 def test_a_classifier_whose_other_file_is_absent_is_named(
-    settings: Settings, packed: Path, tmp_path: Path, verify: bool
+    settings: BuildSettings, packed: Path, tmp_path: Path, verify: bool
 ) -> None:
     path = external_classifier(packed, tmp_path)
     (tmp_path / "own.data").unlink()
@@ -186,7 +188,7 @@ def test_a_classifier_whose_other_file_is_absent_is_named(
         build(replace(settings, classifier=str(path), verify=verify))
 
 
-def test_a_classifier_that_fails_on_the_images_is_named(settings: Settings, packed: Path, tmp_path: Path) -> None:
+def test_a_classifier_that_fails_on_the_images_is_named(settings: BuildSettings, packed: Path, tmp_path: Path) -> None:
     """Logits of NaN, but for the zeros that it is tried with."""
     path = tmp_path / "nan.onnx"
     model = onnx.load(packed / "classifier_a.onnx")
@@ -225,7 +227,7 @@ LATE = {
 
 @pytest.mark.parametrize("changes", LATE.values(), ids=LATE)
 def test_what_can_be_refused_is_refused_before_any_work(
-    settings: Settings, tmp_path: Path, cpu_onnx: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+    settings: BuildSettings, tmp_path: Path, cpu_onnx: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
 ) -> None:
     other, taken = tmp_path / "other.npz", tmp_path / "taken" / "toy-cpu-fp32"
     save_samples(other, Samples({"clean": np.zeros((4, 3, 32, 32), np.uint8)}, np.zeros(4, np.int64)))
@@ -245,7 +247,7 @@ def test_what_can_be_refused_is_refused_before_any_work(
     assert (taken / "work.txt").read_text() == (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_layers_precision_is_what_was_compiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layers_precision_is_what_was_compiled(settings: BuildSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     _, manifest = build(settings)
     layers = {layer.name: layer.precision for layer in manifest.engine.layers}
     assert (layers["label"], layers["score"], layers["select.is_nan"]) == ("int64", "fp32", "bool")
@@ -256,7 +258,7 @@ def test_a_layers_precision_is_what_was_compiled(settings: Settings, monkeypatch
         build(settings)
 
 
-def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path, cpu_onnx: Path) -> None:
+def test_an_onnx_cannot_be_undone_or_resampled(settings: BuildSettings, packed: Path, cpu_onnx: Path) -> None:
     from_onnx = replace(settings, model=str(cpu_onnx), samples=packed / "samples.npz")
     with pytest.raises(BuildError, match=r"--passes none: the .onnx has had the exact passes"):
         build(replace(from_onnx, passes="none"))
@@ -282,23 +284,47 @@ def test_an_onnx_cannot_be_undone_or_resampled(settings: Settings, packed: Path,
         ({"compute_capabilities": ("8.6",)}, r"--compute-capability 8.6: target 'cpu' builds for the machine"),
     ],
 )
-def test_bad_settings_name_the_flag(settings: Settings, changes: dict[str, object], message: str) -> None:
+def test_bad_settings_name_the_flag(settings: BuildSettings, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         replace(settings, **changes)  # type: ignore[arg-type]
 
 
-def test_a_model_without_test_images_must_say_so(settings: Settings, checkpoints: Path, tmp_path: Path) -> None:
-    own = tmp_path / "mine.safetensors"
+@pytest.fixture
+def own(checkpoints: Path, tmp_path: Path) -> Path:
+    """The weights of a model that does not ship."""
+    path = tmp_path / "mine.safetensors"
     content = (checkpoints / "puvae.safetensors").read_bytes()
-    own.write_bytes(content.replace(b'\\"model\\": \\"toy\\"', b'\\"model\\": \\"own\\"'))
-    with pytest.raises(DataError, match=r"'own' ships no test images .*--samples FILE.npz .*--no-verify"):
-        build(replace(settings, model=str(own)))
+    path.write_bytes(content.replace(b'\\"model\\": \\"toy\\"', b'\\"model\\": \\"own\\"'))
+    return path
+
+
+def test_a_model_without_test_images_must_say_so(settings: BuildSettings, own: Path, tmp_path: Path) -> None:
+    given = dataset(tmp_path / "own.npz")
+    with pytest.raises(
+        DataError, match=r"'own' ships no test images .*--classifier FILE.*--samples FILE.npz .*--no-ver"
+    ):
+        build(replace(settings, model=str(own), data=given))
     folder, manifest = build(replace(settings, model=str(own), verify=False))
     assert (folder.name, manifest.quality, manifest.options.verify) == ("own-cpu-fp32", None, False)
 
 
+@pytest.mark.parametrize("classifier", ["a.safetensors", "assets/toy/classifier_a.onnx"])
+def test_an_own_model_is_verified_under_attacks_on_the_bundles_classifier(
+    settings: BuildSettings, own: Path, checkpoints: Path, tmp_path: Path, classifier: str
+) -> None:
+    lines: list[str] = []
+    data = dataset(tmp_path / "own.npz")
+    given = replace(settings, model=str(own), data=data, classifier=str(checkpoints / classifier))
+    folder, manifest = build(given, lines.append)
+    assert manifest.quality is not None and manifest.quality.images == 12
+    assert {"accuracy/clean", "classified/fgsm", "classified/ifgsm"} <= manifest.quality.reference.keys()
+    assert any(f"ifgsm on {Path(classifier).stem}, epsilon" in line for line in lines)
+    images = find_samples(None, data, manifest, classifier=folder / CLASSIFIER_FILE)  # as `puvae verify` does
+    assert images.sha256 == manifest.quality.samples_sha256
+
+
 def test_a_model_that_ships_no_images_is_verified_on_its_dataset(
-    without_images: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_images: Path, settings: BuildSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match=r"no test images to verify 'toy' with: .*--data PATH; or set PUVAE_DATA"):
         build(settings)
@@ -314,12 +340,14 @@ def test_a_model_that_ships_no_images_is_verified_on_its_dataset(
     assert report.samples_sha256 == again.samples_sha256  # the same images and attacks
 
 
-def test_a_dataset_comes_before_the_shipped_images(settings: Settings, tmp_path: Path) -> None:
+def test_a_dataset_comes_before_the_shipped_images(settings: BuildSettings, tmp_path: Path) -> None:
     report = build(replace(settings, data=dataset(tmp_path / "toy.npz")))[1].quality
     assert report is not None and report.images == 12
 
 
-def test_an_engine_that_is_not_good_enough_is_not_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_good_enough_is_not_written(
+    settings: BuildSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, _ = build(settings)
     before = (old / "manifest.json").read_bytes()
     monkeypatch.setitem(quality.LIMITS, "fp32", {"accuracy_drop": -0.5, "agreement": 1.0, "psnr_db": 0.0})
@@ -329,13 +357,13 @@ def test_an_engine_that_is_not_good_enough_is_not_written(settings: Settings, mo
     assert [path.name for path in settings.out.iterdir()] == ["toy-cpu-fp32"]
 
 
-def test_passes_that_are_not_exact_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_that_are_not_exact_are_refused(settings: BuildSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "EXACT_TOLERANCE", 1e-12)
     with pytest.raises(BuildError, match=r"exact passes moved a candidate's pixel by .* expected at most 1e-12"):
         build(settings)
 
 
-def test_interrupted_at_any_line_nothing_is_left(settings: Settings) -> None:
+def test_interrupted_at_any_line_nothing_is_left(settings: BuildSettings) -> None:
     lines: list[str] = []
     build(replace(settings, out=settings.out / "whole"), lines.append)
     for stop in range(len(lines)):

@@ -48,7 +48,7 @@ def test_the_whole_engine_costs_what_its_graph_does(tmp_path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from export import build
 
-    _, manifest = build.build(build.Settings("mnist", tmp_path, "rtx", "fp16", verify=False))
+    _, manifest = build.build(build.BuildSettings("mnist", tmp_path, "rtx", "fp16", verify=False))
     macs = sum(entry.macs for entry in manifest.engine.layers)
     # 137 million of the graph, and the padding of one channel, one label block and the unrolled last layer.
     assert 130e6 < macs < 160e6

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from export.quality import LIMITS, measure
+from export.quality import LIMITS, limits_of, measure
 from export.samples import Samples
 from puvae_rt.runtime.manifest import Quality
 from puvae_rt.runtime.results import Floats, Purified
@@ -34,8 +34,8 @@ def engine(change: Change = lambda arrays: None) -> Callable[[Floats, Floats | N
     return run
 
 
-def gate(change: Change, precision: str = "fp32") -> Quality:
-    return measure(engine(), engine(change), samples(), precision, "measured")
+def gate(change: Change, precision: str = "fp32", shortlist: int | None = None) -> Quality:
+    return measure(engine(), engine(change), samples(), precision, "measured", shortlist=shortlist)
 
 
 def add(key: str, value: float) -> Change:
@@ -93,6 +93,59 @@ def test_a_broken_limit_is_a_sentence(change: Change, failure: str, precision: s
     assert not quality.passed
     assert any(sentence.startswith(failure) and "limit" in sentence for sentence in quality.failures)
     assert all(np.isfinite(value) for value in quality.built.values())  # the manifest is JSON
+
+
+def leave_out(count: int) -> Change:
+    """As a shortlist does that always lists the same classes: the first `count` are not decoded."""
+
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays["rmse"][:, :count], arrays["score"][:, :count] = np.nan, np.inf
+        arrays["projected"] = arrays["score"].argmin(1)
+
+    return change
+
+
+def test_a_shortlist_is_compared_on_the_classes_that_both_decoded() -> None:
+    quality = gate(leave_out(1), shortlist=CLASSES - 1)
+    assert quality.built["agreement/clean"] == 1 and quality.built["max_error/clean"] == 0
+    assert (quality.limits["accuracy_drop"], quality.limits["agreement"]) == (0.003, 0.99)
+    assert limits_of("fp16", 2) == LIMITS["fp16"] and limits_of("fp32", None) == LIMITS["fp32"]
+
+
+def test_what_a_shortlist_costs_is_told_by_the_accuracy() -> None:
+    """A class that is never decoded is never right."""
+    truth = samples()
+    projected = engine()(np.divide(truth.sets["clean"], 255, dtype=np.float32), None).projected
+    right = Samples({"clean": truth.sets["clean"]}, projected, "0" * 64)
+    quality = measure(engine(), engine(leave_out(1)), right, "fp32", "measured", shortlist=CLASSES - 1)
+    assert quality.reference["accuracy/clean"] == 1 and quality.built["accuracy/clean"] < 0.997
+    assert [failure.partition(" ")[0] for failure in quality.failures] == ["accuracy/clean"]
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("decoded, asked", [(CLASSES - 1, None), (CLASSES - 1, 2), (CLASSES, 2)])
+def test_an_engine_that_decodes_another_number_of_classes_fails(
+    decoded: int, asked: int | None, precision: str
+) -> None:
+    quality = gate(leave_out(CLASSES - decoded), precision, asked)
+    assert quality.built["agreement/clean"] == 0 and not quality.passed
+    assert quality.built["max_error/clean"] == 1e300
+
+
+def test_a_class_that_is_decoded_to_nan_is_no_class_left_out() -> None:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays["rmse"][:, 3] = arrays["score"][:, 3] = np.nan
+
+    assert gate(change).built["max_error/clean"] == 1e300
+
+
+def test_a_wrong_choice_among_the_decoded_counts() -> None:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        leave_out(1)(arrays)
+        arrays["projected"][:25] = 1 + arrays["projected"][:25] % (CLASSES - 1)
+
+    quality = gate(change, shortlist=CLASSES - 1)
+    assert any(failure.startswith("agreement/clean is") for failure in quality.failures)
 
 
 def test_distances_count_as_values() -> None:

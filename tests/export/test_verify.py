@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from export import verify as command
-from export.build import Settings, build
+from export.build import BuildSettings, build
 from puvae_rt.files import sha256_of
 from puvae_rt.runtime.manifest import Manifest
 from tests.export.shipped import NAME, dataset
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("toy_assets")
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return build(Settings(model=NAME, out=tmp_path / "out", verify=False))[0]
+    return build(BuildSettings(model=NAME, out=tmp_path / "out", verify=False))[0]
 
 
 def spoil(bundle: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_engine_that_computes_something_else(bundle: Path, capsys: pytest.Cap
 
 def test_an_rtx_engine_is_emulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorrt_rtx")
-    settings = Settings(model=NAME, out=tmp_path, target="rtx", precision="fp16", verify=False, sigma=0.1)
+    settings = BuildSettings(model=NAME, out=tmp_path, target="rtx", precision="fp16", verify=False, sigma=0.1)
     folder, _ = build(settings)
     assert command.main([str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)["quality"]

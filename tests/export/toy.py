@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,14 @@ from safetensors.numpy import save_file
 
 from puvae_rt.contract import IMAGE, NOISE, ImageContract, Score
 from puvae_rt.graph.graph import Graph
-from puvae_rt.models.spec import LATENT, Ranks
-from puvae_rt.models.weights import Weights, expected_shapes
+from puvae_rt.models.spec import LATENT, PriorLayers, Ranks
+from puvae_rt.models.weights import Weights, expected_shapes, prior_shapes
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.session import open_session
 
 GRAY, COLOR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 THIN = Ranks(fc1=8)  # keeps the tests fast; what the shipped model has, in small
+RANKING = PriorLayers(((4, 1), (8, 2), (8, 1)), 16)  # of a prior that ranks random images in many orders
 Feeds = dict[str, np.ndarray]
 
 
@@ -28,15 +29,20 @@ def random_weights(
     score: Score = Score(),
     seed: int = 0,
     normalized: bool = False,
+    prior: PriorLayers | None = None,
+    shortlist: int | None = None,
 ) -> Weights:
     """Scaled so that every layer keeps its input's variance: projections differ by class and are not saturated."""
     random = np.random.default_rng(seed)
+    shapes = expected_shapes(contract, classes, ranks)
+    if prior is not None:
+        shapes = shapes | prior_shapes(contract, classes, prior)
     tensors = {
         name: random.standard_normal(shape, np.float32) * np.float32(_scale(name, shape))
-        for name, shape in expected_shapes(contract, classes, ranks).items()
+        for name, shape in shapes.items()
     }
     names = tuple(f"class {i}" for i in range(classes))
-    return Weights("toy", names, contract, score, ranks, tensors, "0" * 64, normalized)
+    return Weights("toy", names, contract, score, ranks, tensors, "0" * 64, normalized, prior, shortlist)
 
 
 def _scale(name: str, shape: tuple[int, ...]) -> float:
@@ -59,6 +65,15 @@ def header(weights: Weights, **changes: object) -> dict[str, str]:
         "ranks": weights.ranks._asdict(),
         "normalized": weights.normalized,
     }
+    if weights.prior is not None:
+        document |= {
+            "score": asdict(replace(weights.score, prior_weight=0.0)),
+            "prior": {
+                "layers": asdict(weights.prior),
+                "score": asdict(weights.score),
+                "shortlist": weights.shortlist or len(weights.classes),
+            },
+        }
     return {"puvae": json.dumps(document | changes)}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def build_here(model: str, target: str, precision: str, out: Path, capabilities: tuple[str, ...]) -> Path:
-    settings = build.Settings(model, out, target, precision, verify=False, compute_capabilities=capabilities)
+def build_here(
+    model: str, target: str, precision: str, out: Path, capabilities: tuple[str, ...], choice: Mapping[str, Any]
+) -> Path:
+    settings = build.BuildSettings(
+        model, out, target, precision, verify=False, compute_capabilities=capabilities, **choice
+    )
     return build.build(settings)[0]
 
 
@@ -50,7 +55,7 @@ def gpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
 @pytest.fixture
 def cpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
     monkeypatch.setenv("PUVAE_CACHE", str(cache))
-    with Purifier.load("mnist") as purifier:
+    with Purifier.load("mnist", shortlist=10) as purifier:  # as a GPU: every class
         yield purifier
 
 
@@ -92,7 +97,7 @@ def test_what_is_built_on_demand_is_built_for_the_gpu_that_is_there(
     seen = []
 
     def note(*arguments: object) -> Path:
-        seen.append(arguments[-1])
+        seen.append(arguments[4])
         raise BuildError("seen enough")
 
     monkeypatch.setenv("PUVAE_CACHE", str(tmp_path))

@@ -221,9 +221,9 @@ def test_the_names_of_before_forward() -> None:
         assert trt.Plan is trt.SerializedEngine
     with pytest.warns(DeprecationWarning, match="is now PurifiedBatch"):
         assert pipeline_module.Outcome is pipeline_module.PurifiedBatch
-    with pytest.warns(DeprecationWarning, match=r"now in puvae_rt\.gpu\.pool"):
+    with pytest.warns(DeprecationWarning, match=r"is now puvae_rt\.gpu\.pool\.open_gpu_engine"):
         assert loading.open_gpu_engine is open_gpu_engine
-    with pytest.warns(DeprecationWarning, match="is now LIBRARIES"):
+    with pytest.warns(DeprecationWarning, match=r"is now puvae_rt\.gpu\.tensorrt\.library\.MODULES"):
         assert trt.MODULES == {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
     with pytest.raises(AttributeError):
         trt.nothing  # noqa: B018

@@ -18,6 +18,7 @@ from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph
 from puvae_rt.graph.onnx_file import read_puvae, write_onnx
 from puvae_rt.graph.passes import apply, exact_passes
+from puvae_rt.graph.passes.cpu import CPU
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.models.weights import Weights
 from tests.export.toy import feeds, random_weights, run
@@ -105,6 +106,12 @@ EDITS = {
     "nested-too-deep": (edit_description(score=[[[]]]), r"score: got a list of 1, expected an object"),
     "other-classes": (edit_description(classes=["a", "b"]), r"tensors .*, expected"),
     "no-sampling": (edit_description(sigma=0), r"expected none or|tensors"),
+    "too-long-a-shortlist": (edit_description(shortlist=4), r"shortlist=4: expected 2 to 3 classes"),
+    "shortlist-of-one": (edit_description(shortlist=1), r"shortlist: got 1, expected an integer from 2 to 1000"),
+    "a-pass-without-a-shortlist": (
+        edit_description(passes=[*exact_passes(SCORE, 0.1), "shortlist", *CPU]),
+        r"passes \(.*'shortlist', .*\), expected none or",
+    ),
     "external-data": (external_weights, r"keeps its weights in /etc/passwd"),
     "custom-operator": (custom_operator, r"is custom or holds a graph"),
     "subgraph": (subgraph, r"is custom or holds a graph"),

@@ -20,7 +20,7 @@ from puvae_rt.graph.reference import straightforward
 from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
 from puvae_rt.models.weights import Weights
-from tests.export.toy import COLOR, GRAY, Feeds, feeds, head, random_weights, run
+from tests.export.toy import COLOR, GRAY, RANKING, Feeds, feeds, head, random_weights, run
 from tests.tolerances import EXACT_ATOL, EXACT_KL_RELATIVE, LIGHT
 
 MODELS = {
@@ -96,7 +96,7 @@ def test_in_another_light_the_projections_are_the_same() -> None:
     classes=st.integers(2, 6),
     batch=st.integers(1, 3),
     sigma=st.sampled_from([0.0, 0.1]),
-    score=st.sampled_from([Score(), Score(kl_weight=0.3)]),
+    score=st.sampled_from([Score(), Score(kl_weight=0.3), Score(prior_weight=2.0), Score(0.0, 0.3, 2.0)]),
     ranks=st.builds(
         Ranks, fc1=st.integers(1, 12), fc2=st.none() | st.integers(1, 12), trunk=st.none() | st.integers(1, 40)
     ),
@@ -115,7 +115,8 @@ def test_after_each_pass(
     normalized: bool,
     data: st.DataObject,
 ) -> None:
-    weights = random_weights(contract, classes, ranks, score, seed, normalized)
+    prior = RANKING if score.prior_weight else None
+    weights = random_weights(contract, classes, ranks, score, seed, normalized, prior)
     graph = candidates_graph(weights, sigma)
     exact, gpu = exact_passes(score, sigma), gpu_passes(score, sigma)
     count = data.draw(st.integers(1, len(exact) + len(gpu)), "passes")

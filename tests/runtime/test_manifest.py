@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from export.settings import Settings
+from export.settings import BuildSettings
 from puvae_rt.contract import MANIFEST_FILE, MAX_BATCH
 from puvae_rt.errors import BundleError, ContractError
 from puvae_rt.runtime.manifest import Manifest
@@ -45,9 +45,9 @@ def test_a_batch_that_no_build_takes_is_refused(bundle: Path, sizes: object) -> 
 
 
 def test_builds_and_manifests_have_one_largest_batch(bundle: Path) -> None:
-    assert Settings("mnist", bundle, batch=(1, MAX_BATCH)).batch == (1, MAX_BATCH)
+    assert BuildSettings("mnist", bundle, batch=(1, MAX_BATCH)).batch == (1, MAX_BATCH)
     with pytest.raises(ContractError, match=f"expected sizes from 1 to {MAX_BATCH}"):
-        Settings("mnist", bundle, batch=(1, MAX_BATCH + 1))
+        BuildSettings("mnist", bundle, batch=(1, MAX_BATCH + 1))
     toy.edit_manifest(bundle, options=document(bundle)["options"] | {"batch": [1, MAX_BATCH]})
     assert Manifest.read(bundle).options.batch == (1, MAX_BATCH)
 
@@ -90,4 +90,21 @@ def test_a_lone_surrogate_is_refused_wherever_it_stands(bundle: Path) -> None:
     for change in ({"files": {"\ud800": "0" * 64}}, {"classes": ["a", "\udfff"]}, {"tools": {"\ud800": "1"}}):
         toy.edit_manifest(bundle, **change)
         with pytest.raises(BundleError, match=r"manifest.json: not readable as JSON .*surrogates"):
+            Manifest.read(bundle)
+
+
+def test_a_shortlist_is_at_most_all_classes_and_older_manifests_have_none(bundle: Path) -> None:
+    document = json.loads((bundle / "manifest.json").read_text())
+    del document["shortlist"], document["sha256"]
+    (bundle / "manifest.json").write_text(json.dumps(document))
+    assert Manifest.read(bundle).shortlist is None
+    toy.edit_manifest(bundle, shortlist=toy.CLASSES)
+    assert Manifest.read(bundle).shortlist == toy.CLASSES
+    for wrong, message in (
+        (toy.CLASSES + 1, r"shortlist=6: expected 2 to 5 classes"),
+        (1, r"shortlist: got 1, expected an integer from 2"),
+        ("2", r"shortlist: got '2', expected an integer"),
+    ):
+        toy.edit_manifest(bundle, shortlist=wrong)
+        with pytest.raises(BundleError, match=message):
             Manifest.read(bundle)

@@ -230,6 +230,22 @@ def test_a_label_that_no_class_has_leaves_no_engine(tmp_path: Path, label: str, 
         engine.run(ZEROS)
 
 
+def only_first(count: int) -> ModelProto:
+    """A purifier that gives back no more than `count` images of a batch."""
+    model = purifier_model("0")
+    model.graph.node[0].CopyFrom(helper.make_node("Slice", [IMAGE, "first", "end", "first"], [PURIFIED]))
+    model.graph.initializer.extend([constant("first", [0]), constant("end", [count])])
+    return model
+
+
+def test_fewer_images_than_were_given_are_no_answer() -> None:
+    with pytest.raises(BundleError, match=r"outputs for 2 images are purified tensor\(float\) \[1,1,28,28\]"):
+        OrtEngine(only_first(1).SerializeToString(), toy.GRAY, K, threads=1)
+    engine = OrtEngine(only_first(2).SerializeToString(), toy.GRAY, K, threads=1)
+    with pytest.raises(EngineError, match=r"purified is \[2, 1, 28, 28\] for 3 images, expected \[3, 1, 28, 28\]"):
+        engine.run(ZEROS)
+
+
 def test_no_class_at_a_finite_distance_is_an_answer(tmp_path: Path) -> None:
     onnx.save(purifier_model("-1", value=np.nan), tmp_path / "engine.onnx")
     assert OrtEngine(tmp_path / "engine.onnx", toy.GRAY, K, threads=1).run(ZEROS).projected.tolist() == [-1] * 3

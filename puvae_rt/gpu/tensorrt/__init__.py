@@ -6,9 +6,7 @@ asked for by `hasattr`.
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
+from puvae_rt._moved import renamed
 from puvae_rt.gpu.tensorrt.build import SerializedEngine, build_plan
 from puvae_rt.gpu.tensorrt.engine import TrtEngine, TrtExecution
 from puvae_rt.gpu.tensorrt.library import (
@@ -35,16 +33,5 @@ __all__ = [
     "load",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """What had another name until 0.2."""
-    renamed: dict[str, tuple[str, Any]] = {
-        "Plan": ("SerializedEngine", SerializedEngine),
-        "load_module": ("load", load),
-        "MODULES": ("LIBRARIES", {target: library.module for target, library in LIBRARIES.items()}),
-    }
-    if name not in renamed:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    new, value = renamed[name]
-    warnings.warn(f"{__name__}.{name} is now {new}; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
-    return value
+_OLD = {"Plan": "SerializedEngine", "load_module": "load", "MODULES": f"{__name__}.library:MODULES"}
+__getattr__ = renamed(__name__, _OLD)

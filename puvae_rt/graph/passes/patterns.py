@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from puvae_rt.errors import BuildError
-from puvae_rt.graph.graph import Graph, attributes
+from puvae_rt.graph.graph import Constant, Graph, attributes
 
 
 class Replication(NamedTuple):
@@ -33,6 +33,44 @@ def replication_ending(graph: Graph, tensor: str) -> Replication | None:
     if unsqueeze is None or unsqueeze.op_type != "Unsqueeze" or any(counts[2:] != 1) or counts[0] != 1:
         return None
     return Replication(unsqueeze, expand, reshape, int(counts[1]))
+
+
+class LabelTable(NamedTuple):
+    """K rows of bias for the copies of every image: all of them, or those that a shortlist gathers.
+
+    Attributes:
+        add: of the rows, [1,K,M] or [N,m,M], to the copies.
+        holder: the node that reads the constant, `add` itself or the Gather before it.
+        place: of the constant among the inputs of `holder`.
+    """
+
+    add: NodeProto
+    holder: NodeProto
+    place: int
+
+    def rows(self, graph: Graph) -> Constant:
+        """The rows [K,M]."""
+        value = graph.value(self.holder.input[self.place])
+        return value.reshape(value.shape[-2:])
+
+    def replace(self, graph: Graph, rows: Constant, name: str) -> None:
+        """Other rows [K,M'] in their place, stored as `name`."""
+        shaped = rows[None] if self.holder is self.add else rows
+        self.holder.input[self.place] = graph.constant(name, shaped, rows.dtype)
+
+
+def label_tables(graph: Graph) -> list[LabelTable]:
+    """What `fold_labels` makes: FC1's table and the decoder's, in the order of the graph."""
+    found = []
+    for add in graph.of_type("Add"):
+        holder, place = add, 1
+        gather = graph.producer(add.input[1])
+        if gather is not None and gather.op_type == "Gather":
+            holder, place = gather, 0
+        rows = graph.constants.get(holder.input[place])
+        if rows is not None and rows.ndim == (3 if holder is add else 2):
+            found.append(LabelTable(add, holder, place))
+    return found
 
 
 class LabelledGemm(NamedTuple):

@@ -33,12 +33,14 @@ GPU: dict[str, Pass] = {
 # the decoder's first layer stands alone; otherwise its label table stays in the way.
 PLAIN_MU = {"carry_labels", "decoder_as_deconv"}
 OTHER_MU = {"channels_last_decoder"}
+ALL_CLASSES = {"tile_classes"}  # whose rows are the bias of one layer: a shortlist's are another image by image
 
 
-def gpu_passes(score: Score, sigma_eps: float) -> tuple[str, ...]:
-    """Names of the passes that apply, in order."""
+def gpu_passes(score: Score, sigma_eps: float, shortlist: int | None = None) -> tuple[str, ...]:
+    """Names of the passes that apply, in order; `shortlist` is how many classes are decoded, None all."""
     plain = sigma_eps == 0 and score.kl_weight == 0
-    return tuple(name for name in GPU if name not in (OTHER_MU if plain else PLAIN_MU))
+    absent = (OTHER_MU if plain else PLAIN_MU) | (ALL_CLASSES if shortlist is not None else set())
+    return tuple(name for name in GPU if name not in absent)
 
 
 def apply_gpu(graph: Graph, passes: tuple[str, ...]) -> Graph:

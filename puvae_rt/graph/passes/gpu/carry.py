@@ -11,7 +11,7 @@ import numpy as np
 from onnx import NodeProto
 
 from puvae_rt.graph.graph import Constant, Graph, walk_single
-from puvae_rt.graph.passes.patterns import absent
+from puvae_rt.graph.passes.patterns import LabelTable, absent, label_tables
 
 ALIGNMENT = 8  # FP16 matrix kernels want rows of a multiple of 16 bytes
 
@@ -19,29 +19,27 @@ ALIGNMENT = 8  # FP16 matrix kernels want rows of a multiple of 16 bytes
 def carry_labels(graph: Graph) -> None:
     """Pass the one-hot label through the hidden layers to the decoder's first one; BuildError without label tables."""
     first, second = _tables(graph)
-    rows = graph.value(first.input[1])  # [1,K,M]
-    classes = rows.shape[1]
+    rows = first.rows(graph)  # [K,M]
+    classes = len(rows)
     width = classes + -classes % ALIGNMENT
     onehot = np.eye(classes, width, dtype=rows.dtype)
-    chain = _gemms_between(graph, first, second)
-    _widen_source(graph, first, width)
-    first.input[1] = graph.constant(f"{first.output[0]}.carrying", np.concatenate([rows[0], onehot], 1)[None])
+    chain = _gemms_between(graph, first.add, second.add)
+    _widen_source(graph, first.add, width)
+    first.replace(graph, np.concatenate([rows, onehot], axis=1), f"{first.add.output[0]}.carrying")
     for gemm in chain[:-1]:
         _pass_through(graph, gemm, width)
     _absorb(graph, chain[-1], second, width)
 
 
-def _tables(graph: Graph) -> tuple[NodeProto, NodeProto]:
-    """The Adds of FC1's and the decoder's label tables."""
-    adds = [node for node in graph.of_type("Add") if node.input[1] in graph.constants]
-    adds = [node for node in adds if graph.constants[node.input[1]].ndim == 3]
-    if len(adds) != 2:
+def _tables(graph: Graph) -> tuple[LabelTable, LabelTable]:
+    """FC1's label table and the decoder's."""
+    tables = label_tables(graph)
+    if len(tables) != 2:
         raise absent("carry_labels", "pair of label tables (FC1's and the decoder's)")
-    unsqueezed = [node for node in adds if graph.producer(node.input[0]).op_type == "Unsqueeze"]  # type: ignore[union-attr]
-    if len(unsqueezed) != 1:
+    unsqueezed = [graph.producer(table.add.input[0]).op_type == "Unsqueeze" for table in tables]  # type: ignore[union-attr]
+    if sum(unsqueezed) != 1:
         raise absent("carry_labels", "label table added to the hoisted features")
-    first = unsqueezed[0]
-    return first, next(node for node in adds if node is not first)
+    return tables[unsqueezed.index(True)], tables[unsqueezed.index(False)]
 
 
 def _gemms_between(graph: Graph, first: NodeProto, second: NodeProto) -> list[NodeProto]:
@@ -80,12 +78,12 @@ def _pass_through(graph: Graph, gemm: NodeProto, width: int) -> None:
         gemm.input[2] = graph.constant(f"{name}.carrying.bias", np.pad(graph.value(gemm.input[2]), (0, width)))
 
 
-def _absorb(graph: Graph, gemm: NodeProto, table: NodeProto, width: int) -> None:
+def _absorb(graph: Graph, gemm: NodeProto, table: LabelTable, width: int) -> None:
     """The decoder's table as columns of its Gemm, whose result takes the place of the Add's."""
-    rows = graph.value(table.input[1])[0]  # [K,M]
+    rows = table.rows(graph)  # [K,M]
     columns = np.pad(rows.T, ((0, 0), (0, width - len(rows))))
     matrix = np.concatenate([graph.value(gemm.input[1]), columns], axis=1)
-    spread, flat = graph.only_consumer(gemm.output[0]), graph.only_consumer(table.output[0])
-    graph.remove(gemm, spread, table, flat)
+    spread, flat = graph.only_consumer(gemm.output[0]), graph.only_consumer(table.add.output[0])
+    graph.remove(gemm, spread, table.add, flat)
     parameters = [graph.constant(f"{gemm.output[0]}.absorbed", matrix), *gemm.input[2:]]
     graph.op("Gemm", [gemm.input[0], *parameters], flat.output[0], transB=1)
