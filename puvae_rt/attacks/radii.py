@@ -28,3 +28,9 @@ def check_epsilon(epsilon: float) -> None:
     """Raises ContractError unless 0 < epsilon <= 1."""
     if not 0 < epsilon <= 1:
         raise ContractError(f"epsilon={epsilon}: expected 0 < epsilon <= 1 (pixels are in [0, 1])")
+
+
+def check_size(name: str, size: float) -> None:
+    """Raises ContractError unless `size`, by its name in the message, is a finite number above 0."""
+    if not 0 < size < float("inf"):
+        raise ContractError(f"{name} {size:g}: expected a finite number above 0")

@@ -99,15 +99,16 @@ def _estimator(model: Model, x: Tensor, classes: int) -> Any:
         def forward(self, images: Tensor) -> Tensor:
             return model(images)
 
-    classification = _toolbox("estimators.classification")
+    classification, place = _toolbox("estimators.classification"), "gpu" if x.is_cuda else "cpu"
     return classification.PyTorchClassifier(
-        Module(), nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0.0, 1.0), device_type="cpu"
+        Module(), nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0.0, 1.0), device_type=place
     )
 
 
 def _generate(attack: Any, x: Tensor, labels: Tensor, classes: int) -> Tensor:
-    onehot = np.eye(classes, dtype=np.float32)[labels.numpy()]
-    return torch.from_numpy(attack.generate(x.numpy(), onehot).astype(np.float32, copy=False))
+    onehot = np.eye(classes, dtype=np.float32)[labels.cpu().numpy()]
+    attacked = attack.generate(x.cpu().numpy(), onehot).astype(np.float32, copy=False)
+    return torch.from_numpy(attacked).to(x.device)
 
 
 def _toolbox(module: str) -> Any:

@@ -2,7 +2,7 @@
 
 Every attack takes `labels` [N]: the true classes, or with `targeted` the classes to be mistaken for.
 Sources: FGSM (Goodfellow et al. 2015), iterative FGSM (Kurakin et al. 2017), RAND+FGSM (Tramer et al. 2018, with
-Defense-GAN's split of epsilon), Carlini-Wagner L2 (Carlini and Wagner 2017).
+Defense-GAN's split of epsilon), PGD (Madry et al. 2018), Carlini-Wagner L2 (Carlini and Wagner 2017).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from puvae_rt.attacks.constants import IFGSM_STEP_SHARE, IFGSM_STEPS
+from puvae_rt.attacks.constants import IFGSM_STEP_SHARE, IFGSM_STEPS, PGD_TRAVEL
 from puvae_rt.attacks.descent import Adam
 
 Model = Callable[[Tensor], Tensor]
@@ -30,7 +30,7 @@ CW_BOX = 1 - 1e-6  # pixels of 0 and 1 have no finite arctanh
 
 def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """A class other than the true one for each label [N], uniformly drawn: [N]."""
-    shift = torch.randint(1, classes, labels.shape, generator=generator)
+    shift = torch.randint(1, classes, labels.shape, generator=generator).to(labels.device)
     return (labels + shift) % classes
 
 
@@ -66,8 +66,25 @@ def rand_fgsm(
     targeted: bool = False,
 ) -> Tensor:
     """The images [N,C,H,W] after a random sign step of size alpha, then FGSM with epsilon - alpha."""
-    start = (x + alpha * torch.randn(x.shape, generator=generator).sign()).clamp(0, 1)
+    start = (x + alpha * torch.randn(x.shape, generator=generator).to(x.device).sign()).clamp(0, 1)
     return fgsm(model, start, labels, epsilon - alpha, targeted)
+
+
+def pgd_examples(model: Model, x: Tensor, labels: Tensor, radius: Tensor | float, steps: int) -> Tensor:
+    """The images [N,C,H,W] after projected gradient ascent from random starts (Madry et al. 2018), for trainings.
+
+    Args:
+        model: images -> logits [N,K].
+        x: clean images [N,C,H,W] in [0,1].
+        labels: their true classes [N].
+        radius: L-infinity bound, one for all or [N,1,1,1].
+        steps: of the ascent; together they could go `PGD_TRAVEL` radii.
+    """
+    attacked = (x + radius * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    for _ in range(steps):
+        step = PGD_TRAVEL / steps * radius * _ascent_sign(model, attacked, labels, targeted=False)
+        attacked = torch.minimum(torch.maximum(attacked + step, x - radius), x + radius).clamp(0, 1)
+    return attacked
 
 
 def carlini_wagner_l2(
@@ -90,9 +107,9 @@ def carlini_wagner_l2(
     Returns:
         Images for which no adversarial example was found come back unchanged.
     """
-    low, high = torch.zeros(len(x)), torch.full((len(x),), float("inf"))
-    c = torch.full((len(x),), CW_START_C)
-    best, best_l2 = x.clone(), torch.full((len(x),), float("inf"))
+    low, high = x.new_zeros(len(x)), x.new_full((len(x),), float("inf"))
+    c = x.new_full((len(x),), CW_START_C)
+    best, best_l2 = x.clone(), x.new_full((len(x),), float("inf"))
     for _ in range(searches):
         found, l2 = _cw_descent(model, x, labels, c, targeted, iterations)
         success = l2.isfinite()
@@ -111,11 +128,11 @@ def _cw_descent(
 
     An image whose loss has stopped falling leaves the batch, as in the authors' code ("abort early").
     """
-    best, best_l2 = x.clone(), torch.full((len(x),), float("inf"))
-    active = torch.arange(len(x))
+    best, best_l2 = x.clone(), x.new_full((len(x),), float("inf"))
+    active = torch.arange(len(x), device=x.device)
     w = torch.atanh((2 * x - 1) * CW_BOX)
     adam = Adam(w, CW_LEARNING_RATE)
-    checked = torch.full((len(x),), float("inf"))
+    checked = x.new_full((len(x),), float("inf"))
     for step in range(1, iterations + 1):
         w.requires_grad_()
         candidate = 0.5 * (torch.tanh(w) + 1)

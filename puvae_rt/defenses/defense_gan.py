@@ -34,15 +34,16 @@ class DefenseGan:
         """Yield the closest image generated so far for each of `images` [N,C,H,W], after each of the L steps."""
         search, n = self.search, len(images)
         generator = torch.Generator().manual_seed(search.seed)
-        z = torch.randn(n * search.restarts, LATENT, generator=generator) * search.spread  # [N*R,128]
+        start = torch.randn(n * search.restarts, LATENT, generator=generator)  # alike on every device
+        z = start.to(images.device) * search.spread  # [N*R,128]
         copies = images.repeat_interleave(search.restarts, dim=0)
         velocity = torch.zeros_like(z)
-        best, best_error = images.clone(), torch.full((n,), float("inf"))
+        best, best_error = images.clone(), torch.full((n,), float("inf"), device=images.device)
         for step in range(search.steps):
             parts = map(self._descend, torch.split(z, MAX_CODES), torch.split(copies, MAX_CODES))
             generated, error, gradient = map(torch.cat, zip(*parts, strict=True))
             error, winner = error.view(n, -1).min(dim=1)  # over the restarts
-            chosen = generated.view(n, -1, *images.shape[1:])[torch.arange(n), winner]
+            chosen = generated.view(n, -1, *images.shape[1:])[torch.arange(n, device=images.device), winner]
             better = error < best_error
             best = torch.where(better[:, None, None, None], chosen, best)
             best_error = torch.where(better, error, best_error)

@@ -40,7 +40,7 @@ def last(results: Iterator[Tensor]) -> Tensor:
 
 
 class NoDefense:
-    """The defense that hands images on as they are: also the one of an adversarially trained classifier."""
+    """The defense that hands images on as they are: also the one of a classifier trained on attacked images."""
 
     def purify(self, images: Tensor) -> Tensor:
         """The images themselves."""

@@ -15,8 +15,10 @@ from puvae_rt.attacks.descent import Adam
 from puvae_rt.contract import Score
 from puvae_rt.defenses.protocol import last
 from puvae_rt.errors import ContractError
-from puvae_rt.models.puvae import PuVAE, gaussian_kl
-from puvae_rt.models.score import dead_zone_sse, selection_scores
+from puvae_rt.models.prior import Prior
+from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.score import dead_zone_sse
+from puvae_rt.models.selector import Selector
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.results import Purified
 
@@ -24,27 +26,36 @@ CHUNK = 50  # images at a time: their K projections fit the processor's cache
 
 
 class Puvae:
-    """The closest projection of each image (PyTorch, straight from an artefact).
+    """The winning projection of each image (PyTorch, straight from an artefact).
 
-    `sigma_eps` scales the sampling noise, which is drawn anew from `seed` at every call (0: deterministic).
+    `sigma_eps` scales the sampling noise, which is drawn anew from `seed` at every call (0: deterministic); `prior` and
+    `shortlist` are as in `Selector`.
     """
 
-    def __init__(self, model: PuVAE, score: Score, sigma_eps: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: PuVAE,
+        score: Score,
+        sigma_eps: float = 0.0,
+        seed: int = 0,
+        prior: Prior | None = None,
+        shortlist: int | None = None,
+    ) -> None:
         if not 0 <= sigma_eps < float("inf"):
             raise ContractError(f"sigma_eps={sigma_eps}: expected a finite number >= 0 (--sigma-eps)")
-        self.model, self.score, self.sigma_eps, self.seed = model.eval(), score, sigma_eps, seed
+        self.selector = Selector(model.eval(), score, prior, shortlist)
+        self.sigma_eps, self.seed = sigma_eps, seed
 
     @torch.no_grad()
     def purify(self, images: Tensor) -> Tensor:
-        """The closest projection of each of `images` [N,C,H,W] in [0,1]."""
+        """The winning projection of each of `images` [N,C,H,W] in [0,1]."""
         generator = torch.Generator().manual_seed(self.seed)
         return torch.cat([self._purify(part, generator) for part in torch.split(images, CHUNK)])
 
     def _purify(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(len(x), self.model.classes, LATENT, generator=generator) if self.sigma_eps else None
-        candidates, kl = self.model.project(x, noise, self.sigma_eps)  # [N,K,C,H,W], [N,K]
-        chosen = selection_scores(x, candidates, kl, self.score).argmin(dim=1)
-        return candidates[torch.arange(len(x)), chosen]
+        decoded = self.selector.shortlist or self.selector.vae.classes
+        noise = torch.randn(len(x), decoded, LATENT, generator=generator).to(x.device) if self.sigma_eps else None
+        return self.selector.project(x, noise, self.sigma_eps).winners()
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,16 @@ class RefinedPuvae:
     The first result is the feed-forward one; a later one, of the same class, replaces it only where J is lower.
     """
 
-    def __init__(self, model: PuVAE, score: Score, refinement: Refinement = Refinement()) -> None:
-        self.model, self.score, self.refinement = model.eval(), score, refinement
+    def __init__(
+        self,
+        model: PuVAE,
+        score: Score,
+        refinement: Refinement = Refinement(),
+        prior: Prior | None = None,
+        shortlist: int | None = None,
+    ) -> None:
+        self.model, self.refinement = model.eval(), refinement
+        self.selector = Selector(self.model, score, prior, shortlist)
 
     def purify(self, images: Tensor) -> Tensor:
         """The best projection of each of `images` [N,C,H,W] in [0,1], after all steps."""
@@ -85,7 +104,7 @@ class RefinedPuvae:
         """Yield the best projection so far of each image [N,C,H,W]: feed-forward, then after each step."""
         z, onehot, best = self._project(images)
         yield best
-        best_objective = torch.full((len(images),), float("inf"))
+        best_objective = torch.full((len(images),), float("inf"), device=images.device)
         adam = Adam(z, self.refinement.rate)
         for _ in range(self.refinement.steps):
             candidates, objective, gradient = self._descend(images, z, onehot)
@@ -98,12 +117,10 @@ class RefinedPuvae:
     @torch.no_grad()
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's code [N,32] of the chosen class, that class [N,K], and its projection [N,C,H,W]."""
-        n, k = len(x), self.model.classes
-        q = self.model.encode_all(x)
-        candidates = self.model.decode_all(q.mu, x)
-        chosen = selection_scores(x, candidates, gaussian_kl(q).view(n, k), self.score).argmin(dim=1)
-        everyone = torch.arange(n)
-        return q.mu.view(n, k, -1)[everyone, chosen], torch.eye(k)[chosen], candidates[everyone, chosen]
+        projections = self.selector.project(x)
+        chosen = projections.chosen()
+        z = self.model.encode_all(x, chosen[:, None]).mu
+        return z, torch.eye(self.model.classes, device=x.device)[chosen], projections.winners()
 
     def objective(self, x: Tensor, z: Tensor, candidates: Tensor) -> Tensor:
         """J [N] of images x [N,C,H,W], their codes z [N,32] and projections [N,C,H,W]."""
@@ -134,7 +151,8 @@ class DeployedPuvae:
 
     def purify(self, images: Tensor) -> Tensor:
         """What the engine makes of `images` [N,C,H,W] in [0,1]."""
-        return torch.from_numpy(self.engine.purify(np.ascontiguousarray(images.numpy())).images)
+        purified = self.engine.purify(np.ascontiguousarray(images.cpu().numpy())).images
+        return torch.from_numpy(purified).to(images.device)
 
 
 __getattr__ = renamed(__name__, {"Engine": "Purifies"})

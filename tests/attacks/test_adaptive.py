@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -11,12 +12,15 @@ from torch import Tensor
 
 from puvae_rt.attacks import toolbox
 from puvae_rt.attacks.adaptive import (
+    Objective,
     Pgd,
     PuvaePipeline,
+    Scores,
     pgd,
     through_choice,
     through_classification,
     through_identity,
+    through_soft_choice,
 )
 from puvae_rt.attacks.toolbox import auto_attack_rand, square
 from puvae_rt.attacks.white_box import fgsm
@@ -122,15 +126,58 @@ def test_the_attack_on_the_choice_lowers_the_margin_by_which_the_true_class_wins
         return scores.masked_fill(own, float("inf")).amin(1) - scores[own]
 
     attacked = pgd(
-        through_choice(pipeline()), lambda images: pipeline().scores(images).argmin(1), x, y, 0.2, Pgd(10, restarts=1)
+        through_choice(pipeline().scores),
+        lambda images: pipeline().scores(images).argmin(1),
+        x,
+        y,
+        0.2,
+        Pgd(10, restarts=1),
     )
     assert (margin(x) >= 0).all()
     assert margin(attacked).mean() < margin(x).mean()
 
 
+@pytest.mark.parametrize("objective", [through_choice, through_soft_choice])
+def test_any_scores_can_be_attacked(objective: Callable[[Scores], Objective]) -> None:
+    """Scores of the distances to four templates, with an opinion about the classes added: no PuVAE in it."""
+    x, y = toy().images[:COUNT], toy().labels[:COUNT]
+    templates = torch.stack([toy().images[toy().labels == k].mean(dim=0) for k in range(CLASSES)])
+
+    def scores(images: Tensor) -> Tensor:
+        distances = (images[:, None] - templates).square().sum(dim=(2, 3, 4))
+        return distances - 0.5 * toy().classifier(images).log_softmax(dim=1)
+
+    def choice(images: Tensor) -> Tensor:
+        return scores(images).argmin(dim=1)
+
+    attacked = pgd(objective(scores), choice, x, y, 0.3, QUICK)
+    assert (choice(x) == y).all()
+    assert (choice(attacked) == y).float().mean() < 0.2
+
+
+def test_the_soft_choice_has_the_exact_gradient_of_its_cross_entropy() -> None:
+    images = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)  # "images" that are their own scores
+    objective = through_soft_choice(lambda x: x, temperature=0.7)
+    assert torch.autograd.gradcheck(lambda x: objective(x, torch.tensor([0, 1, 2])), images)
+    expected = torch.softmax(-images / 0.7, dim=1)[range(3), range(3)].log().neg()
+    torch.testing.assert_close(objective(images, torch.tensor([0, 1, 2])), expected)
+    with pytest.raises(ContractError, match="temperature"):
+        through_soft_choice(lambda x: x, temperature=0.0)
+
+
+def test_the_choice_itself_has_no_gradient_of_its_own() -> None:
+    x = toy().images[:3].clone().requires_grad_()
+    candidates, scores = pipeline().project(x)
+    chosen = candidates[torch.arange(3), scores.argmin(dim=1)]
+    deployed = pipeline().choose(x)
+    assert torch.equal(deployed, chosen)
+    through, alone = (torch.autograd.grad(images.sum(), x, retain_graph=True)[0] for images in (deployed, chosen))
+    torch.testing.assert_close(through, alone)
+
+
 def test_averaging_over_the_noise_steadies_the_gradient() -> None:
     """EOT: the mean of 8 gradients varies less between draws than one."""
-    from puvae_rt.attacks.adaptive import _mean_gradient
+    from puvae_rt.attacks.ascent import Linf, _mean_gradient
 
     x, y = toy().images[:2], toy().labels[:2]
     objective = through_classification(pipeline(1.0))
@@ -138,7 +185,9 @@ def test_averaging_over_the_noise_steadies_the_gradient() -> None:
     def spread(samples: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            draws = [_mean_gradient(objective, x, y, samples) / samples for _ in range(4)]
+            draws = [
+                _mean_gradient(objective, Linf(x, 0.1), x, torch.arange(2), y, samples) / samples for _ in range(4)
+            ]
         return torch.stack(draws).std(dim=0).mean()
 
     assert spread(8) < 0.6 * spread(1)
