@@ -174,7 +174,7 @@ def _settings(kind: Any, field: dataclasses.Field[Any], flag: Flag) -> dict[str,
     if kind is bool:
         return settings | {"action": "store_true"}
     if get_origin(kind) in (Union, types.UnionType):
-        (kind,) = (each for each in get_args(kind) if each is not type(None))
+        kind, *_ = (each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is tuple and flag.parse is None:
         of = get_args(kind)
         settings["nargs"] = ("*" if flag.none else "+") if of[-1] is Ellipsis else len(of)

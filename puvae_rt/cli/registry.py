@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     TRAIN: {
         "train": Entry("train", "train classifiers and PuVAE on a data set", "puvae_rt.train"),
+        "train-prior": Entry("train_prior", "train the prior that helps PuVAE to choose the class"),
         "low-rank": Entry("low_rank", "make a trained PuVAE's large layers thin", "calib.low_rank"),
         "train-baselines": Entry(
             "train_baselines", "train the defenses PuVAE is compared with", "puvae_rt.train_baselines"

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from types import ModuleType
+from typing import Any
 
-DATASETS = ("mnist", "fashion_mnist", "cifar10", "traffic_signs")  # a test holds that they are puvae_rt.data's
-DATASET_HELP = f"name of the data set: {', '.join(DATASETS)}, or any other name with --data"
+from puvae_rt.data.known import KNOWN
+from puvae_rt.runtime.machine import AUTO, DEFAULT_THREADS, MAX_THREADS
+
+DATASET_HELP = f"name of the data set: {', '.join(KNOWN)}, or any other name with --data"
 DATA_HELP = "images of the data set: .npz, folder of .npz files, or folder tree train|test/CLASS/* of images"
 DATA_DEFAULT = "the folder in PUVAE_DATA, else the download"
 RUNS_HELP = "folder of trained weights, with one folder per data set below it"
 RESULTS_HELP = "folder of measured results"
 BF16_HELP = "multiply in bfloat16: for processors with AVX-512 BF16 or AMX"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
+DEVICE_HELP = "where PyTorch computes: auto takes a GPU where there is one that it can use"
 SAMPLES_HELP = "test images and their labels, .npz"
+MAX_SEED = 10**12  # PyTorch takes 64 bits, and trainings multiply a seed by a million
 CONTINUE = "run the same command again to go on from the last checkpoint"
 
 
 def note(line: str) -> None:
     """Tell of progress, on standard error."""
     print(line, file=sys.stderr, flush=True)
+
+
+def take_device(asked: str) -> str:
+    """The kind of device ("cpu", "cuda") that --device comes to, told on standard error; ContractError without it."""
+    from puvae_rt.training.device import described, resolve
+
+    device = resolve(asked)
+    note(f"device: {described(device)}")
+    return device.type
 
 
 def note_slow_bf16() -> None:
@@ -37,6 +52,25 @@ VERIFIED_DATA_HELP = (
     "data set whose test images verify a model that ships none; given for another model, it is taken in place of "
     "those that ship"
 )
+
+
+def _threads(text: str) -> int | str:
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, or {AUTO}") from None
+
+
+AUTO_HELP = f"or {AUTO}, which measures once for each model and keeps what it found"
+THREADS: dict[str, Any] = {  # of a flag that takes "auto" as well
+    "parse": _threads,
+    "metavar": "N",
+    "least": 1,
+    "most": MAX_THREADS,
+    "default_text": str(DEFAULT_THREADS),
+}
 
 
 def own(name: str) -> ModuleType:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +20,11 @@ from puvae_rt.attacks.adaptive import (
     through_choice,
     through_classification,
     through_identity,
+    through_soft_choice,
 )
+from puvae_rt.attacks.checks import flags
 from puvae_rt.attacks.radii import check_epsilon, radii_of
+from puvae_rt.attacks.standard import CLEAN, Standard, StandardAttack
 from puvae_rt.attacks.toolbox import auto_attack_rand, square
 from puvae_rt.attacks.white_box import Model
 from puvae_rt.contract import ImageContract
@@ -29,32 +33,54 @@ from puvae_rt.defenses.magnet import MagNet
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import (
     ADAPTIVE_DEFENSES,
+    AUTO_ATTACK,
     AUTO_RAND,
     BPDA,
     CHOICE,
+    NONE,
     PGD_EOT,
-    PUVAE_OURS,
-    PUVAE_PAPER,
+    PRIOR,
+    SOFT_CHOICE,
     SQUARE,
     WORST,
 )
 from puvae_rt.evaluation.effort import Effort
 from puvae_rt.evaluation.models import SIGMA_EPS, Folder, System, build
-from puvae_rt.evaluation.results import ADAPTIVE_FILE, Row, accuracy_fields, measure_once
-from puvae_rt.evaluation.run import IDENTITY, Note, Options
+from puvae_rt.evaluation.outcomes import (
+    Attack,
+    attack_in_turn,
+    broken_by,
+    outcome_fields,
+    outcome_file,
+    standing_of,
+)
+from puvae_rt.evaluation.results import ADAPTIVE_FILE, IDENTITY, Row, measure_once
+from puvae_rt.evaluation.run import Note, Options
+from puvae_rt.models.prior import Prior
 
 EPSILON_SHARES = (1 / 6, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3)  # of the paper's radius
+# Beside them on color images: the radius that others report, and two at which nothing may be left of a sound defense.
+COLOR_EPSILONS = (8 / 255, 0.25, 0.5)
 SAMPLES = 10  # gradients averaged for a defense that draws noise (EOT)
 CHUNK = 50  # images attacked together
+ANY_MODEL = (AUTO_RAND, AUTO_ATTACK, SQUARE)  # attacks that ask for no objective of ours
 
 
 @dataclass(frozen=True)
 class Target:
-    """A defended classifier as the adaptive attacks see it: differentiable, its forward pass what is deployed."""
+    """A defended classifier as the adaptive attacks see it: differentiable, its forward pass what is deployed.
+
+    Attributes:
+        model: images -> logits.
+        objectives: of the attacks by projected gradient ascent that make sense here.
+        samples: gradients to average.
+        exact: `model` with the gradient that the deployed system has, without what helps an attacker.
+    """
 
     model: Model
-    objectives: dict[str, Objective]  # of the attacks by projected gradient ascent that make sense here
+    objectives: dict[str, Objective]
     samples: int = 1
+    exact: Model | None = None
 
     @torch.no_grad()
     def judge(self, x: Tensor) -> Tensor:
@@ -62,9 +88,70 @@ class Target:
         return self.model(x).argmax(dim=1)
 
 
+class Trial(NamedTuple):
+    """A defended classifier, the images that it is tried on, and how hard."""
+
+    dataset: Dataset
+    classifier: str
+    defense: str
+    system: System
+    target: Target
+    images: Tensor
+    labels: Tensor
+    options: Options
+    effort: Effort
+
+    def wanted(self, attack: str, epsilon: float | None, tried: Row) -> Row:
+        """Everything that decides the number of a row; `tried` is how the attack was made."""
+        return {
+            "dataset": self.dataset.name,
+            "classifier": self.classifier,
+            "attack": attack,
+            "targeted": False,
+            "epsilon": epsilon,
+            "defense": self.defense,
+            "n": len(self.images),
+            "seed": self.options.seed,
+            "weights": self.system.weights,
+            "settings": self.system.settings | tried,
+        }
+
+    def measure(self, wanted: Row, attack: Attack, chunk: int) -> Row:
+        """The measured fields of a row: every image attacked in its turn, unless its outcome is known."""
+        path, settings = outcome_file(self.options.models, wanted)
+        outcomes = attack_in_turn(path, settings, self.images, self.labels, chunk, attack, time.perf_counter)
+        standing = torch.tensor([not outcome.broken_by for outcome in outcomes])
+        fields = outcome_fields(standing, self.images, self.labels) | {"broken_by": broken_by(outcomes)}
+        return fields | {"seconds": sum(outcome.seconds for outcome in outcomes)}
+
+    def outcomes(self, attack: str, attacked: Callable[[Tensor, Tensor], Tensor]) -> Attack:
+        """An attack of whole chunks, `attacked`, by what it breaks."""
+
+        def broken(x: Tensor, y: Tensor) -> list[str]:
+            clean, after = self.target.judge(x) != y, self.target.judge(attacked(x, y)) != y
+            pairs = zip(clean.tolist(), after.tolist(), strict=True)
+            return [CLEAN if already else attack if now else "" for already, now in pairs]
+
+        return broken
+
+
+def trials(
+    dataset: Dataset, classifiers: Sequence[str], defenses: Sequence[str], options: Options, effort: Effort
+) -> Iterator[Trial]:
+    """Yield every classifier behind every defense. Raises ContractError and CheckpointError."""
+    folder = options.folder(dataset.name)
+    for classifier, defense in product(classifiers, defenses):
+        system = build(folder, defense, classifier, options.seed, options.search, refine=0)
+        n = options.images(defense, len(dataset.test))
+        images, labels = (torch.from_numpy(part) for part in dataset.test.batch(slice(0, n)))
+        target = target_of(folder, system, defense)
+        yield Trial(dataset, classifier, defense, system, target, images, labels, options, effort)
+
+
 def default_epsilons(contract: ImageContract) -> list[float]:
-    """The epsilons at which these images are attacked: shares of the paper's radius for them."""
-    return [round(share * radii_of(contract).epsilon, 4) for share in EPSILON_SHARES]
+    """The epsilons at which these images are attacked: shares of the paper's radius, and on color images some more."""
+    shares = [round(share * radii_of(contract).epsilon, 4) for share in EPSILON_SHARES]
+    return shares if contract.channels == 1 else sorted([*shares, *COLOR_EPSILONS])
 
 
 def evaluate_adaptive(
@@ -77,104 +164,112 @@ def evaluate_adaptive(
     note: Note,
     effort: Effort = Effort(),
 ) -> list[Row]:
-    """Measure what is not measured yet and return its rows.
+    """Measure what is not measured yet and return its rows: without an attack, then at each epsilon.
 
     Raises:
-        ContractError, CheckpointError, ResultsError
+        ContractError, CheckpointError, ResultsError, TargetUnavailableError
     """
-    if unknown := sorted(set(defenses) - set(ADAPTIVE_DEFENSES)):
-        raise ContractError(f"defense {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENSES)}")
+    require_adaptive(defenses)
     for epsilon in epsilons:
         check_epsilon(epsilon)
-    folder, rows = options.folder(dataset.name), []
-    for classifier, defense in product(classifiers, defenses):
-        system = build(folder, defense, classifier, options.seed, options.search, refine=0)
-        target = target_of(folder, system, defense)
-        for epsilon in epsilons:
-            for row in _one_epsilon(dataset, classifier, defense, system, target, attacks, epsilon, options, effort):
-                rows.append(row)
-                where = f"{dataset.name} {classifier} {row['attack']} {epsilon:g} / {defense}"
-                note(f"{where}: {100 * row['accuracy']:.1f}% of {row['n']}")
+    rows = []
+    for trial in trials(dataset, classifiers, defenses, options, effort):
+        for row in _rows(trial, attacks, epsilons, note):
+            rows.append(row)
+            where = f"{dataset.name} {trial.classifier} {row['attack']} {row['epsilon']:g} / {trial.defense}"
+            note(f"{where}: {100 * row['accuracy']:.1f}% of {row['n']}")
     return rows
 
 
-def _one_epsilon(
-    dataset: Dataset,
-    classifier: str,
-    defense: str,
-    system: System,
-    target: Target,
-    attacks: Sequence[str],
-    epsilon: float,
-    options: Options,
-    effort: Effort,
-) -> Iterator[Row]:
-    """A row for each attack, then "worst" over all of them."""
-    n = options.images(defense, len(dataset.test))
-    images, labels = (torch.from_numpy(part) for part in dataset.test.batch(slice(0, n)))
-    common = {"dataset": dataset.name, "classifier": classifier, "targeted": False, "epsilon": epsilon}
-    common |= {"defense": defense, "n": n, "seed": options.seed, "weights": system.weights}
-    usable = [a for a in attacks if a in target.objectives or a in (AUTO_RAND, SQUARE)]
-    standing = torch.ones(n, dtype=torch.bool)
-    for attack in (*usable, WORST):
-        tried = {"effort": asdict(effort)} | ({"attacks": usable} if attack == WORST else {})
-        wanted = common | {"attack": attack, "settings": system.settings | tried}
-        if attack == WORST:
-            measure = partial(_stand, standing.clone)
-        else:
-            run = partial(_attack, target, attack, images, labels, epsilon, dataset, options.seed, effort)
-            measure = partial(_stand, run)
-        row, _ = measure_once(options.results / ADAPTIVE_FILE, wanted, IDENTITY, measure)
-        standing &= torch.tensor([s == "1" for s in row["standing"]])
+def require_adaptive(defenses: Sequence[str]) -> None:
+    """Raise ContractError for a defense that cannot be differentiated or asked often enough."""
+    if unknown := sorted(set(defenses) - set(ADAPTIVE_DEFENSES)):
+        raise ContractError(f"defense {unknown[0]!r}: adaptive attacks are measured on {', '.join(ADAPTIVE_DEFENSES)}")
+
+
+def _rows(trial: Trial, attacks: Sequence[str], epsilons: Sequence[float], note: Note) -> Iterator[Row]:
+    """The row without an attack, then one for each attack at each epsilon, and "worst" over all of them."""
+    path = trial.options.results / ADAPTIVE_FILE
+    clean = partial(trial.measure, chunk=CHUNK, attack=trial.outcomes(NONE, lambda x, _: x))
+    wanted = trial.wanted(NONE, 0.0, {})
+    undisturbed, _ = measure_once(path, wanted, IDENTITY, lambda: clean(wanted))
+    yield undisturbed
+    usable = [attack for attack in attacks if attack in trial.target.objectives or attack in ANY_MODEL]
+    for epsilon in epsilons:
+        standing = standing_of(undisturbed)
+        for attack in usable:
+            tried = asdict(_standard(trial)) if attack == AUTO_ATTACK else asdict(trial.effort)
+            wanted = trial.wanted(attack, epsilon, {"effort": tried})
+            row, _ = measure_once(path, wanted, IDENTITY, partial(_measure, trial, wanted, attack, epsilon, note))
+            standing &= standing_of(row)
+            yield row
+        wanted = trial.wanted(WORST, epsilon, {"effort": asdict(trial.effort), "attacks": usable})
+        fields = outcome_fields(standing, trial.images, trial.labels) | {"seconds": 0.0}
+        row, _ = measure_once(path, wanted, IDENTITY, partial(dict, fields))
         yield row
 
 
-def _stand(run: Callable[[], Tensor]) -> Row:
-    start = time.perf_counter()
-    standing = run()
-    marks = "".join("1" if s else "0" for s in standing.tolist())  # image by image, for "worst"
-    fields = accuracy_fields(int(standing.sum()), len(standing))
-    return fields | {"standing": marks, "seconds": time.perf_counter() - start}
+def _measure(trial: Trial, wanted: Row, attack: str, epsilon: float, note: Note) -> Row:
+    """The measured fields of one attack's row."""
+    if attack != AUTO_ATTACK:
+        return trial.measure(wanted, trial.outcomes(attack, partial(_attacked, trial, attack, epsilon)), CHUNK)
+    classes, device = len(trial.dataset.classes), trial.images.device
+    standard = StandardAttack(trial.target.model, epsilon, classes, _standard(trial), device)
+    fields = trial.measure(wanted, lambda x, y: [standard(x, y)], chunk=1)
+    warnings = [*standard.warnings, *flags(trial.target.model, trial.images[:CHUNK], trial.labels[:CHUNK])]
+    for warning in warnings:
+        note(f"AutoAttack: {warning}")
+    return fields | {"warnings": warnings}
 
 
-def _attack(
-    target: Target,
-    attack: str,
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float,
-    dataset: Dataset,
-    seed: int,
-    effort: Effort,
-) -> Tensor:
-    """Which images the defended classifier still gets right, [N]."""
-    classes, standing = len(dataset.classes), []
-    settings = Pgd(effort.pgd_steps, restarts=effort.restarts, samples=target.samples, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for x, y in zip(torch.split(images, CHUNK), torch.split(labels, CHUNK), strict=True):
-            if attack == SQUARE:
-                attacked = square(target.model, x, y, epsilon, classes, effort.queries)
-            elif attack == AUTO_RAND:
-                attacked = auto_attack_rand(target.model, x, y, epsilon, classes, effort.apgd_steps, target.samples)
-            else:
-                attacked = pgd(target.objectives[attack], target.judge, x, y, epsilon, settings)
-            standing.append((target.judge(x) == y) & (target.judge(attacked) == y))
-    return torch.cat(standing)
+def _standard(trial: Trial) -> Standard:
+    return Standard(seed=trial.options.seed)
+
+
+def _attacked(trial: Trial, attack: str, epsilon: float, x: Tensor, y: Tensor) -> Tensor:
+    """The attacked images."""
+    target, effort, classes = trial.target, trial.effort, len(trial.dataset.classes)
+    if attack == SQUARE:
+        return square(target.model, x, y, epsilon, classes, effort.queries)
+    if attack == AUTO_RAND:
+        return auto_attack_rand(target.model, x, y, epsilon, classes, effort.apgd_steps, target.samples)
+    return pgd(target.objectives[attack], target.judge, x, y, epsilon, ascent(trial))
+
+
+def ascent(trial: Trial) -> Pgd:
+    """How an attack by gradient ascent goes on this trial."""
+    effort = trial.effort
+    return Pgd(effort.pgd_steps, restarts=effort.restarts, samples=trial.target.samples, seed=trial.options.seed)
+
+
+def _unlikeliness(prior: Prior, x: Tensor) -> Tensor:
+    """The scores [N,K] by which the prior alone would choose."""
+    return -prior.log_probabilities(x)
 
 
 def target_of(folder: Folder, system: System, defense: str) -> Target:
     """The differentiable form of a defended classifier."""
     wrapped, classifier = system.defended.defense, system.defended.classifier
-    if defense in (PUVAE_PAPER, PUVAE_OURS):
-        model, score, _ = folder.puvae(defense)
-        pipeline = PuvaePipeline(model, classifier, score, SIGMA_EPS[defense])
+    if defense in SIGMA_EPS:
+        selector, _ = folder.selector(defense)
+        pipeline = PuvaePipeline(
+            selector.vae,
+            classifier,
+            selector.score,
+            SIGMA_EPS[defense],
+            prior=selector.prior,
+            shortlist=selector.shortlist,
+        )
         objectives = {
-            PGD_EOT: through_classification(pipeline),
+            CHOICE: through_choice(pipeline.scores),
+            SOFT_CHOICE: through_soft_choice(pipeline.scores, pipeline.temperature),
             BPDA: through_identity(pipeline.purify, classifier),
-            CHOICE: through_choice(pipeline),
+            PGD_EOT: through_classification(pipeline),
         }
-        return Target(pipeline, objectives, SAMPLES if SIGMA_EPS[defense] else 1)
+        if selector.prior is not None:  # a class that it ranks low is not decoded
+            objectives[PRIOR] = through_choice(partial(_unlikeliness, selector.prior))
+        samples = SAMPLES if SIGMA_EPS[defense] else 1
+        return Target(pipeline, objectives, samples, lambda x: classifier(pipeline.choose(x)))
     if isinstance(wrapped, MagNet):
         reformer = wrapped.reformer
 
@@ -182,5 +277,5 @@ def target_of(folder: Folder, system: System, defense: str) -> Target:
             return classifier(reformer(x))
 
         bpda = through_identity(wrapped.purify, classifier)
-        return Target(reformed, {PGD_EOT: through_classification(reformed), BPDA: bpda})
+        return Target(reformed, {BPDA: bpda, PGD_EOT: through_classification(reformed)})
     return Target(classifier, {PGD_EOT: through_classification(classifier)})

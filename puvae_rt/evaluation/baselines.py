@@ -6,9 +6,9 @@ from pathlib import Path
 
 from puvae_rt.cli.entry import forward
 from puvae_rt.errors import CheckpointError
-from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, PUVAE_PAPER
+from puvae_rt.evaluation.cells import DEFENSE_GAN, MAGNET, PUVAE_PAPER, TRAINED_CLASSIFIERS
 
-PATTERNS = (f"{ADV_TRAINING}_?", MAGNET, DEFENSE_GAN, f"{PUVAE_PAPER}*")
+PATTERNS = (*(f"{name}_?" for name in TRAINED_CLASSIFIERS), MAGNET, DEFENSE_GAN, f"{PUVAE_PAPER}*")
 
 
 def keep_baselines(models: Path, dataset: str, baselines: Path) -> dict[str, int]:

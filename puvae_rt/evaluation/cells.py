@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from puvae_rt._moved import renamed
+from puvae_rt.attacks.constants import CORRUPTION_NAMES
 from puvae_rt.attacks.radii import check_epsilon, radii_of
 from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
@@ -15,15 +16,30 @@ from puvae_rt.models.spec import ARCHITECTURES
 NONE = "none"  # no attack, or no defense
 FGSM, IFGSM, RAND_FGSM, CW = "fgsm", "ifgsm", "rand_fgsm", "cw"
 ATTACKS = (NONE, FGSM, IFGSM, RAND_FGSM, CW)
-ADV_TRAINING, MAGNET, DEFENSE_GAN = "adv_training", "magnet", "defense_gan"
+THRESHOLD, BIT_DEPTH, JPEG, MEDIAN = "threshold", "bit_depth", "jpeg", "median"
+TRIVIAL_DEFENSES = (THRESHOLD, BIT_DEPTH, JPEG, MEDIAN)  # a line of arithmetic each, nothing learned
+ADV_TRAINING, PGD_TRAINING = "adv_training", "pgd_training"  # FGSM of the classifier that is attacked; PGD of its own
+TRAINED_CLASSIFIERS = (ADV_TRAINING, PGD_TRAINING)  # another classifier, with nothing in front of it
+MAGNET, DEFENSE_GAN = "magnet", "defense_gan"
 PUVAE_PAPER, PUVAE_OURS = "puvae_paper", "puvae_ours"
-DEFENSES = (NONE, ADV_TRAINING, MAGNET, DEFENSE_GAN, PUVAE_PAPER, PUVAE_OURS)
+PUVAE_RMSE, PRIOR_ONLY = "puvae_ours_rmse", "prior_only"  # ours without its prior, and the prior as a classifier
+DEFENSES = (
+    *(NONE, *TRIVIAL_DEFENSES, *TRAINED_CLASSIFIERS, MAGNET, DEFENSE_GAN),
+    *(PUVAE_PAPER, PUVAE_RMSE, PRIOR_ONLY, PUVAE_OURS),
+)
 
-# Attacks that know the defense, and who can be asked often enough for them (Defense-GAN takes seconds a query).
-PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE = "pgd_eot", "bpda", "choice", "auto_rand", "square"
-ADAPTIVE_ATTACKS = (PGD_EOT, BPDA, CHOICE, AUTO_RAND, SQUARE)
+# Attacks that know the defense, the strongest on PuVAE first, and who can be asked often enough for them (Defense-GAN
+# takes seconds a query).
+CHOICE, SOFT_CHOICE, PRIOR, BPDA, PGD_EOT = "choice", "soft_choice", "prior", "bpda", "pgd_eot"
+AUTO_RAND, AUTO_ATTACK, SQUARE = "auto_rand", "auto_attack", "square"
+ADAPTIVE_ATTACKS = (CHOICE, SOFT_CHOICE, PRIOR, BPDA, PGD_EOT, AUTO_RAND, AUTO_ATTACK, SQUARE)
+USUAL_ATTACKS = tuple(attack for attack in ADAPTIVE_ATTACKS if attack != AUTO_ATTACK)  # it takes hours, and a library
 WORST = "worst"  # an image counts when it stands against every adaptive attack that was run
-ADAPTIVE_DEFENSES = (NONE, ADV_TRAINING, MAGNET, PUVAE_PAPER, PUVAE_OURS)
+ADAPTIVE_DEFENSES = (NONE, *TRAINED_CLASSIFIERS, MAGNET, PUVAE_PAPER, PUVAE_RMSE, PRIOR_ONLY, PUVAE_OURS)
+# Perturbations beyond L-infinity: those that are attacks, and those that happen.
+PGD_L2, PATCH, BLUR = "pgd_l2", "patch", "blur"
+SHAPES = (PGD_L2, PATCH, BLUR)
+BEYOND = (*SHAPES, *CORRUPTION_NAMES)
 # What is timed: PuVAE as the deployed engine, and with the anytime refinement behind it.
 DEPLOYED, REFINED = "puvae_deployed", "puvae_refined"
 BUDGET_DEFENSES = (MAGNET, DEFENSE_GAN, DEPLOYED, REFINED)

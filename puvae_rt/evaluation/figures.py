@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from puvae_rt.evaluation.cells import DEFENSES, NONE, WORST
-from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, SIGMA_FILE, Row, read_rows
-from puvae_rt.evaluation.tables import NAMES, attack_name
+from puvae_rt.evaluation.cells import ADAPTIVE_DEFENSES, NONE, WORST
+from puvae_rt.evaluation.labels import NAMES, attack_name
+from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, IDENTITY, SIGMA_FILE, Row, read_rows
 from puvae_rt.pictures import panels, save_figure
 
 DPI = 120
@@ -34,7 +34,7 @@ def draw_sigma(rows: Sequence[Row]) -> Any:
     """Attacked images above their purified ones: a column for each cell, a row for each sigma_eps."""
     from puvae_rt.evaluation.sigma import decode
 
-    columns = _groups(rows, ("dataset", "classifier", "attack", "targeted", "epsilon", "defense"))
+    columns = _groups(rows, IDENTITY)
     sigmas = sorted({row["sigma_eps"] for row in rows})
     size = (4 * len(columns), 1.45 * len(sigmas))
     figure, axes = panels(len(sigmas), len(columns), size)
@@ -75,12 +75,14 @@ def draw_adaptive(rows: Sequence[Row], clean: Sequence[Row]) -> Any:
         undisturbed = {
             r["defense"]: r["accuracy"] for r in clean if (r["dataset"], r["classifier"]) == (dataset, classifier)
         }
-        for (defense, attack), curve in _groups(members, ("defense", "attack")).items():
+        undisturbed |= {r["defense"]: r["accuracy"] for r in members if r["attack"] == NONE}  # of the same images
+        attacked = [row for row in members if row["attack"] != NONE]
+        for (defense, attack), curve in _groups(attacked, ("defense", "attack")).items():
             points = sorted((row["epsilon"], row["accuracy"]) for row in curve)
             if defense in undisturbed:
                 points.insert(0, (0.0, undisturbed[defense]))
             label, style = (NAMES[defense], "-") if attack == WORST else (None, ":")
-            color = f"C{DEFENSES.index(defense)}"
+            color = f"C{ADAPTIVE_DEFENSES.index(defense)}"
             measured = zip(*((e, 100 * a) for e, a in points), strict=True)
             panel.plot(*measured, style, marker="o", markersize=3, color=color, label=label)
         panel.set(xlabel="epsilon", ylabel="robust accuracy, %", ylim=(0, 101), title=f"{dataset} {classifier}")

@@ -13,27 +13,53 @@ from onnx import numpy_helper
 from torch import nn
 
 from puvae_rt.attacks.radii import radii_of
-from puvae_rt.contract import Score
 from puvae_rt.defenses.defense_gan import DefenseGan
 from puvae_rt.defenses.gan_search import Search
 from puvae_rt.defenses.magnet import MagNet
 from puvae_rt.defenses.protocol import Defended, Defense, NoDefense
 from puvae_rt.defenses.puvae import Puvae, RefinedPuvae, Refinement
+from puvae_rt.defenses.trivial import BitDepth, Jpeg, Median, Threshold
 from puvae_rt.errors import CheckpointError
 from puvae_rt.evaluation.attacked import Victim
-from puvae_rt.evaluation.cells import ADV_TRAINING, DEFENSE_GAN, MAGNET, NONE, PUVAE_OURS, PUVAE_PAPER
+from puvae_rt.evaluation.cells import (
+    BIT_DEPTH,
+    DEFENSE_GAN,
+    JPEG,
+    MAGNET,
+    MEDIAN,
+    NONE,
+    PRIOR_ONLY,
+    PUVAE_OURS,
+    PUVAE_PAPER,
+    PUVAE_RMSE,
+    THRESHOLD,
+    TRAINED_CLASSIFIERS,
+)
 from puvae_rt.files import sha256_of
 from puvae_rt.models.classifiers import classifier
 from puvae_rt.models.layout import channels_last
-from puvae_rt.models.puvae import PuVAE
+from puvae_rt.models.selector import Selector
 from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
-from puvae_rt.training.artefacts import LOW_RANK, dense, load_classifier, load_generator, load_puvae, load_reformer
+from puvae_rt.training.artefacts import (
+    LOW_RANK,
+    WITH_PRIOR,
+    dense,
+    load_classifier,
+    load_generator,
+    load_reformer,
+    load_selector,
+)
+from puvae_rt.training.recipes import HISTORY
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
-SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0}  # the paper's choice, and what is deployed
-# Of an artefact's metadata: how long and on what it was trained.
-HISTORY = ("recipe", "schedule", "init", "fine_tuning", "epsilon")
+SIGMA_EPS = {PUVAE_PAPER: 0.1, PUVAE_OURS: 0.0, PUVAE_RMSE: 0.0}  # the paper's choice, and what is deployed
+TRIVIAL: dict[str, type[Threshold | BitDepth | Jpeg | Median]] = {
+    THRESHOLD: Threshold,
+    BIT_DEPTH: BitDepth,
+    JPEG: Jpeg,
+    MEDIAN: Median,
+}
 
 
 class System(NamedTuple):
@@ -60,19 +86,28 @@ class Folder:
         """The undefended classifier as attacks see it, with the digest of its weights."""
         return Victim(self.classifier(architecture), self.digest(f"classifier_{architecture.lower()}"))
 
-    def puvae(self, defense: str) -> tuple[PuVAE, Score, dict[str, Any]]:
-        """The PuVAE of a defense, its selection score, and its metadata."""
-        model, meta = load_puvae(self.weights(defense))
-        return model, Score(**meta["score"]), meta
+    def selector(self, defense: str) -> tuple[Selector, dict[str, Any]]:
+        """The PuVAE of a defense with its choice, and its metadata.
+
+        Raises:
+            CheckpointError: no such file, or `PRIOR_ONLY` of one without a prior.
+        """
+        path = self.weights(artefact(defense))
+        selector, distance, meta = load_selector(path)
+        if defense == PUVAE_RMSE:
+            return Selector(selector.vae, distance), meta
+        if defense == PRIOR_ONLY and selector.prior is None:
+            raise CheckpointError(f"{path}: has no prior; train one with `puvae train-prior`")
+        return selector, meta
 
     def weights(self, name: str) -> Path:
-        """The file of an artefact's weights; of PuVAE those at low rank, where there are any, as they are deployed.
+        """The file of an artefact's weights; of PuVAE those with a prior, else at low rank, where there are any.
 
         Raises:
             CheckpointError: there is none.
         """
-        for folder, rank in product(self._folders, (LOW_RANK, "")):
-            if (path := folder / f"{name}{rank}{SUFFIX}").is_file():
+        for folder, form in product(self._folders, (WITH_PRIOR, LOW_RANK, "")):
+            if (path := folder / f"{name}{form}{SUFFIX}").is_file():
                 return path
         if self.path.name in shipped_names():
             model, file = shipped(self.path.name), WEIGHTS_FILE if name == PUVAE_OURS else f"{name}{ONNX}"
@@ -83,9 +118,27 @@ class Folder:
             f"{self.path / name}{SUFFIX}: no such file; train it with `puvae {command}`, or give --runs"
         )
 
+    def has(self, defense: str, architecture: str) -> bool:
+        """Whether a defense of this classifier needs no weights of its own, or has them."""
+        try:
+            if defense == PRIOR_ONLY:
+                self.selector(defense)
+            elif defense != NONE and defense not in TRIVIAL:
+                self.weights(artefact(defense, architecture))
+        except CheckpointError:
+            return False
+        return True
+
     def digest(self, name: str) -> str:
         """The first 16 hexadecimal digits of an artefact's sha256."""
         return sha256_of(self.weights(name))[:16]
+
+
+def artefact(defense: str, architecture: str = "") -> str:
+    """The name of the weights of a defense that is trained; those of `TRAINED_CLASSIFIERS` are an architecture's."""
+    if defense in TRAINED_CLASSIFIERS:
+        return f"{defense}_{architecture.lower()}"
+    return PUVAE_OURS if defense in (PUVAE_RMSE, PRIOR_ONLY) else defense
 
 
 def build(folder: Folder, defense: str, architecture: str, seed: int, search: Search, refine: int) -> System:
@@ -101,8 +154,11 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
 
     if defense == NONE:
         return system(NoDefense())
-    if defense == ADV_TRAINING:
-        name = f"{ADV_TRAINING}_{architecture.lower()}"
+    if defense in TRIVIAL:
+        trivial = TRIVIAL[defense]()
+        return system(trivial, settings=vars(trivial))
+    name = artefact(defense, architecture)
+    if defense in TRAINED_CLASSIFIERS:
         model, meta = load_classifier(folder.weights(name))
         return System(Defended(NoDefense(), model), {name: folder.digest(name)}, _history(meta))
     if defense == MAGNET:
@@ -112,16 +168,27 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         generator, meta = load_generator(folder.weights(DEFENSE_GAN))
         settings: dict[str, Any] = {k: getattr(search, k) for k in ("steps", "restarts", "rate", "spread")}
         return system(DefenseGan(generator, search), (DEFENSE_GAN,), settings | _history(meta))
-    model, score, meta = folder.puvae(defense)
-    sigma = SIGMA_EPS[defense]
-    settings = {"sigma_eps": sigma, "tau": score.tau, "kl_weight": score.kl_weight} | _history(meta)
+    selector, meta = folder.selector(defense)
+    if defense == PRIOR_ONLY and selector.prior is not None:
+        prior = channels_last(selector.prior)
+        return System(Defended(NoDefense(), prior), {name: folder.digest(name)}, _history(meta))
+    vae, score, sigma = selector.vae, selector.score, SIGMA_EPS[defense]
+    settings = {"sigma_eps": sigma, **_choice(selector)} | _history(meta)
     if refine and defense == PUVAE_OURS:
-        refinement = Refinement(steps=refine, tau=radii_of(model.contract).epsilon)
-        purifier: Defense = RefinedPuvae(model, score, refinement)
+        refinement = Refinement(steps=refine, tau=radii_of(vae.contract).epsilon)
+        purifier: Defense = RefinedPuvae(vae, score, refinement, selector.prior, selector.shortlist)
         settings |= {"refinement": vars(refinement)}
     else:
-        purifier = Puvae(model, score, sigma, seed)
-    return system(purifier, (defense,), settings)
+        purifier = Puvae(vae, score, sigma, seed, selector.prior, selector.shortlist)
+    return system(purifier, (name,), settings)
+
+
+def _choice(selector: Selector) -> dict[str, Any]:
+    """What decides the choice; without a prior nothing is said of one."""
+    score, prior = selector.score, {}
+    if selector.prior is not None:
+        prior = {"prior_weight": score.prior_weight, "shortlist": selector.shortlist}
+    return {"tau": score.tau, "kl_weight": score.kl_weight} | prior
 
 
 def _from_onnx(path: Path, architecture: str) -> nn.Module:

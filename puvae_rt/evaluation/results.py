@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from puvae_rt._moved import renamed
 from puvae_rt.contract import MEASURED
@@ -23,6 +25,15 @@ from puvae_rt.version import __version__
 Row = dict[str, Any]
 
 DEFENSE_FILE, ADAPTIVE_FILE, SIGMA_FILE = "defense.json", "adaptive.json", "sigma.json"
+BEYOND_FILE, CONDITIONS_FILE = "beyond.json", "conditions.json"
+IDENTITY = (
+    "dataset",
+    "classifier",
+    "attack",
+    "targeted",
+    "epsilon",
+    "defense",
+)  # of a cell's row: what tells cells apart
 BASELINES = Path("results", "baselines")  # weights of what PuVAE is compared with, by dataset
 TIMING_FILE, BUDGET_FILE = "timing.json", "budget.json"
 MAX_BYTES = 64 << 20
@@ -43,9 +54,9 @@ class _Measured:
     evidence: Text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Cell(_Measured):
-    """An accuracy on `n` images with its 95% interval."""
+    """An accuracy on `n` images with its 95% interval; where it was kept, image by image as well."""
 
     dataset: Name
     classifier: Text
@@ -57,12 +68,43 @@ class _Cell(_Measured):
     accuracy: Share
     ci_low: Share
     ci_high: Share
+    standing: Annotated[str, Meta(pattern=r"\A[01]*\Z", description="text of 0 and 1")] | None = None
+    image_set: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.standing is None:
+            return
+        if len(self.standing) != self.n or abs(self.standing.count("1") - self.accuracy * self.n) > 1e-6 * self.n:
+            raise ValueError(f"standing: got {len(self.standing)} marks, expected {self.n} with the row's accuracy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _SigmaCell(_Cell):
     sigma_eps: NonNegative
     pictures: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SizedCell(_Cell):
+    """An accuracy under a perturbation that has another measure than L-infinity."""
+
+    size: NonNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Condition(_Measured):
+    """What RobustBench asks of a defense, measured."""
+
+    dataset: Name
+    classifier: Text
+    defense: Text
+    n: Positive
+    zero_gradients: Share  # of the entries of the input gradients
+    images_without_gradient: Share
+    largest_difference: NonNegative  # of a logit, between two passes
+    passes_that_differentiate: Count
+    loops: Count  # operators of the deployed graph
+    met: bool
 
 
 @dataclass(frozen=True)
@@ -82,6 +124,8 @@ _ROWS: dict[str, type] = {
     DEFENSE_FILE: _Cell,
     ADAPTIVE_FILE: _Cell,
     SIGMA_FILE: _SigmaCell,
+    BEYOND_FILE: _SizedCell,
+    CONDITIONS_FILE: _Condition,
     BUDGET_FILE: _Cell,
     TIMING_FILE: _Timing,
 }

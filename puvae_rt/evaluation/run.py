@@ -18,9 +18,9 @@ from puvae_rt.evaluation.attacked import attacked_images
 from puvae_rt.evaluation.cells import DEFENSE_GAN, Cell
 from puvae_rt.evaluation.effort import DEFENSE_GAN_IMAGES, IMAGES
 from puvae_rt.evaluation.models import Folder, System, build
-from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, Row, accuracy_fields, measure_once
+from puvae_rt.evaluation.outcomes import outcome_fields
+from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, IDENTITY, Row, measure_once
 
-IDENTITY = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
 Note = Callable[[str], None]
 
 
@@ -74,11 +74,13 @@ def describe(cell: Cell, system: System, n: int, seed: int) -> Row:
 
 
 def _measure(cell: Cell, system: System, dataset: Dataset, n: int, options: Options) -> Row:
-    """Accuracy with its interval, and the seconds that purifying and classifying took."""
+    """Accuracy with its interval, image by image as well, and the seconds that purifying and classifying took."""
     images, labels = cell_images(cell, dataset, n, options)
     start = time.perf_counter()
-    hits = int((system.defended.classify(images) == labels).sum())
-    return accuracy_fields(hits, n) | {"seconds": time.perf_counter() - start}
+    standing = system.defended.classify(images) == labels
+    seconds = time.perf_counter() - start
+    clean = torch.from_numpy(dataset.test.batch(slice(0, n))[0])
+    return outcome_fields(standing, clean, labels) | {"seconds": seconds}
 
 
 def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple[Tensor, Tensor]:

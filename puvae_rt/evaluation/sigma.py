@@ -17,8 +17,8 @@ from puvae_rt.defenses.protocol import classify
 from puvae_rt.defenses.puvae import Puvae
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import Cell
-from puvae_rt.evaluation.results import SIGMA_FILE, Row, accuracy_fields, measure_once
-from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
+from puvae_rt.evaluation.results import IDENTITY, SIGMA_FILE, Row, accuracy_fields, measure_once
+from puvae_rt.evaluation.run import Note, Options, cell_images, label
 
 SIGMAS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # the paper's
 PICTURES = 8  # purified images stored with each row
@@ -43,10 +43,10 @@ def search_sigma(cells: Sequence[Cell], dataset: Dataset, options: Options, note
 
 def _measure(cell: Cell, sigma: float, dataset: Dataset, n: int, options: Options) -> Row:
     folder = options.folder(dataset.name)
-    model, score, _ = folder.puvae(cell.defense)
+    chooser, _ = folder.selector(cell.defense)
     images, labels = cell_images(cell, dataset, n, options)
     start = time.perf_counter()
-    purified = Puvae(model, score, sigma, options.seed).purify(images)
+    purified = Puvae(chooser.vae, chooser.score, sigma, options.seed, chooser.prior, chooser.shortlist).purify(images)
     hits = int((classify(folder.classifier(cell.classifier), purified) == labels).sum())
     seconds = time.perf_counter() - start
     return accuracy_fields(hits, n) | {"seconds": seconds, "pictures": encode(images[:PICTURES], purified[:PICTURES])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -12,31 +12,54 @@ from puvae_rt.evaluation import paper
 from puvae_rt.evaluation.cells import (
     ADAPTIVE_ATTACKS,
     ADAPTIVE_DEFENSES,
+    ADV_TRAINING,
     ATTACKS,
-    BUDGET_DEFENSES,
     DEFENSE_GAN,
     DEFENSES,
-    DEPLOYED,
+    MAGNET,
     NONE,
+    PGD_TRAINING,
+    PRIOR_ONLY,
     PUVAE_OURS,
+    PUVAE_PAPER,
+    THRESHOLD,
     WORST,
     epsilon_of,
 )
-from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, TIMING_FILE, Row, read_rows
+from puvae_rt.evaluation.clock_tables import budget_table, time_table
+from puvae_rt.evaluation.labels import (
+    NAMES,
+    PAPER_NAMES,
+    attack_name,
+    interval,
+    markdown,
+    notes,
+    percent,
+    printed,
+)
+from puvae_rt.evaluation.results import (
+    ADAPTIVE_FILE,
+    BEYOND_FILE,
+    BUDGET_FILE,
+    CONDITIONS_FILE,
+    DEFENSE_FILE,
+    IDENTITY,
+    TIMING_FILE,
+    Row,
+    read_rows,
+)
+from puvae_rt.evaluation.robust_tables import (
+    BEYOND_TITLE,
+    CONDITIONS_TITLE,
+    WORST_TITLE,
+    beyond_table,
+    conditions_table,
+    worst_table,
+)
 from puvae_rt.files import write_text
 
-NOT_RUN = "not run"
-BUDGETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # seconds for the whole mini-batch
-NAMES = {
-    NONE: "no defense",
-    "adv_training": "adversarial training",
-    "magnet": "MagNet",
-    DEFENSE_GAN: "Defense-GAN",
-    "puvae_paper": "PuVAE (paper's recipe)",
-    "puvae_ours": "PuVAE (ours)",
-    DEPLOYED: "PuVAE (ours), deployed engine",
-    "puvae_refined": "PuVAE (ours), refined",
-}
+# Columns of the README's table, where anything of them was measured.
+SUMMARY = (NONE, THRESHOLD, ADV_TRAINING, PGD_TRAINING, MAGNET, DEFENSE_GAN, PUVAE_PAPER, PRIOR_ONLY, PUVAE_OURS)
 
 
 class Table(NamedTuple):
@@ -57,47 +80,91 @@ TABLES = (
 )
 
 
+TIME_TITLE = "Table 5: time for a mini-batch of 128, measured in one interleaved run"
+BUDGET_TITLE = "Table 6: accuracy (%) within a time budget"
+ADAPTIVE_TITLE = "Adaptive attacks: robust accuracy (%), untargeted, L-infinity"
+
+
 def write_tables(results: Path) -> list[Path]:
     """Writes every table into the folder of the results. Raises ResultsError."""
     rows = read_rows(results / DEFENSE_FILE)
-    texts = {table.file: accuracy_table(table, rows) for table in TABLES}
+    texts = {table.file: _accuracy_file(table, rows) for table in TABLES}
     texts["summary.md"] = summary_table(TABLES[0], rows)
     texts["models.md"] = models_table(rows)
-    texts["table5.md"] = time_table(read_rows(results / TIMING_FILE))
-    texts["table6.md"] = budget_table(read_rows(results / BUDGET_FILE))
-    texts["adaptive.md"] = adaptive_table(read_rows(results / ADAPTIVE_FILE))
+    adaptive = read_rows(results / ADAPTIVE_FILE)
+    for file, title, text in (
+        ("table5.md", TIME_TITLE, time_table(read_rows(results / TIMING_FILE))),
+        ("table6.md", BUDGET_TITLE, budget_table(read_rows(results / BUDGET_FILE))),
+        ("adaptive.md", ADAPTIVE_TITLE, adaptive_table(adaptive)),
+        ("worst.md", WORST_TITLE, worst_table([*rows, *adaptive])),
+        ("beyond.md", BEYOND_TITLE, beyond_table(read_rows(results / BEYOND_FILE))),
+        ("conditions.md", CONDITIONS_TITLE, conditions_table(read_rows(results / CONDITIONS_FILE))),
+    ):
+        texts[file] = f"### {title}\n\n{text}"
     for file, text in texts.items():
         write_text(results / file, text)
     return [results / file for file in texts]
 
 
+def _accuracy_file(table: Table, rows: Sequence[Row]) -> str:
+    """Both tables of a data set, and how their numbers came about."""
+    used = [row for line in _lines(table) for row in _cells(table, rows, *line, DEFENSES) if row]
+    parts = [f"### {table.title}"]
+    if paper.classifiers(table.dataset):
+        parts += [
+            f"Ours beside the paper's ({paper.CITATION}), accuracy in %, targeted attacks; of clean images the paper "
+            "tells what is right without a defense.",
+            paper_table(table, rows).strip(),
+            "Everything measured here, accuracy in % with its 95% interval.",
+        ]
+    bound = f"L-infinity radius {table.epsilon:g}; Carlini-Wagner minimises L2 and has none."
+    return "\n\n".join([*parts, accuracy_table(table, rows).strip(), *notes(used), bound]) + "\n"
+
+
+def paper_table(table: Table, rows: Sequence[Row]) -> str:
+    """Accuracy in % of the paper's classifiers and defenses, targeted, each with the paper's number beside it."""
+    head = ["classifier", "attack"]
+    for defense in paper.DEFENSES:
+        head += [NAMES[d] for d in _beside(defense)] + [PAPER_NAMES[defense]]
+    body = []
+    for classifier, attack in product(paper.classifiers(table.dataset), ATTACKS):
+        line = [classifier, attack]
+        for defense in paper.DEFENSES:
+            line += map(percent, _cells(table, rows, classifier, attack, attack != NONE, _beside(defense)))
+            line.append(printed(paper.accuracy(table.dataset, classifier, attack, defense)))
+        body.append(line)
+    return markdown(head, body) + "\n"
+
+
+def _beside(defense: str) -> tuple[str, ...]:
+    """What of ours stands beside a column of the paper's."""
+    return (PUVAE_PAPER, PUVAE_OURS) if defense == PUVAE_PAPER else (defense,)
+
+
 def accuracy_table(table: Table, rows: Sequence[Row]) -> str:
     """Accuracy in %, with its 95% interval, for each attack (down) and defense (across)."""
-    head = ["classifier", "attack", *(NAMES[d] for d in DEFENSES), "paper's PuVAE"]
-    body = []
-    used = []
-    for classifier in table.classifiers:
-        for attack in ATTACKS:
-            for targeted in (False,) if attack == NONE else (False, True):
-                cells = _cells(table, rows, classifier, attack, targeted)
-                used += [row for row in cells if row]
-                reference = _paper(table.dataset, classifier, attack, targeted)
-                body.append([classifier, attack_name(attack, targeted), *map(_accuracy, cells), reference])
-    bound = f"L-infinity radius {table.epsilon:g}; Carlini-Wagner minimises L2 and has none."
-    cited = f"Paper's column: {paper.CITATION}, Table 2, read as targeted; empty where its number was not at hand."
-    return "\n\n".join([f"### {table.title}", _markdown(head, body), *_notes(used), f"{bound} {cited}"]) + "\n"
+    body = [
+        [classifier, attack_name(attack, targeted)]
+        + [interval(row) for row in _cells(table, rows, classifier, attack, targeted, DEFENSES)]
+        for classifier, attack, targeted in _lines(table)
+    ]
+    return markdown(["classifier", "attack", *(NAMES[d] for d in DEFENSES)], body) + "\n"
 
 
 def summary_table(table: Table, rows: Sequence[Row]) -> str:
-    """The targeted half of `accuracy_table` without intervals, attacks that were measured only: for the README."""
-    head = ["classifier", "attack", *(NAMES[d] for d in DEFENSES), "paper's PuVAE"]
+    """What was measured of the targeted attacks, without intervals, and the paper's PuVAE: for the README."""
+    lines = [
+        (classifier, attack, _cells(table, rows, classifier, attack, attack != NONE, SUMMARY))
+        for classifier, attack in product(table.classifiers, ATTACKS)
+    ]
+    columns = [place for place in range(len(SUMMARY)) if any(cells[place] for *_, cells in lines)]
     body = []
-    for classifier, attack in product(table.classifiers, ATTACKS):
-        cells = _cells(table, rows, classifier, attack, targeted=attack != NONE)
+    for classifier, attack, cells in lines:
         if any(cells):
-            shown = [f"{100 * row['accuracy']:.1f}" if row else NOT_RUN for row in cells]
-            body.append([classifier, attack, *shown, _paper(table.dataset, classifier, attack, targeted=True)])
-    return _markdown(head, body or [[NOT_RUN] * len(head)]) + "\n"
+            reference = printed(paper.accuracy(table.dataset, classifier, attack, PUVAE_PAPER))
+            body.append([classifier, attack, *(percent(cells[place]) for place in columns), reference])
+    names = [NAMES[SUMMARY[place]] for place in columns]
+    return markdown(["classifier", "attack", *names, PAPER_NAMES[PUVAE_PAPER]], body) + "\n"
 
 
 def models_table(rows: Sequence[Row]) -> str:
@@ -107,112 +174,41 @@ def models_table(rows: Sequence[Row]) -> str:
         for classifier in sorted({row["classifier"] for row in rows if row["dataset"] == table.dataset}):
             line = [table.title.split(": ")[-1], classifier]
             for attack in ATTACKS:
-                cells = _cells(table, rows, classifier, attack, targeted=attack != NONE)
-                pair = [cells[DEFENSES.index(defense)] for defense in (NONE, PUVAE_OURS)]
-                line.append(" → ".join(f"{100 * row['accuracy']:.1f}" if row else NOT_RUN for row in pair))
+                pair = _cells(table, rows, classifier, attack, attack != NONE, (NONE, PUVAE_OURS))
+                line.append(" → ".join(map(percent, pair)))
             body.append(line)
-    head = ["dataset", "classifier", "clean", *ATTACKS[1:]]
-    return _markdown(head, body or [[NOT_RUN] * len(head)]) + "\n"
-
-
-def time_table(rows: Sequence[Row]) -> str:
-    """Seconds for a mini-batch, and how many times faster the deployed engine is."""
-    body = []
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        times = {row["defense"]: row for row in rows if row["dataset"] == dataset}
-        slow, fast = times.get(DEFENSE_GAN), times.get(DEPLOYED)
-        ratio = f"{slow['seconds'] / fast['seconds']:,.0f} x" if slow and fast else NOT_RUN
-        body.append([dataset, *(f"{r['seconds']:.4g}" if r else NOT_RUN for r in (slow, fast)), ratio])
-    head = ["dataset", f"{NAMES[DEFENSE_GAN]}, s", f"{NAMES[DEPLOYED]}, s", "ratio"]
-    notes = [f"{NAMES[r['defense']]}: {_settings(r)}, batch {r['batch']}, {r['machine']}, {r['commit']}." for r in rows]
-    notes.append(f"The paper's ratio: {paper.SPEED_RATIO} x ({paper.CITATION}, on its GPU).")
-    title = "### Table 5: time for a mini-batch of 128, measured in one interleaved run"
-    return "\n\n".join([title, _markdown(head, body or [[NOT_RUN] * len(head)]), *notes]) + "\n"
-
-
-def budget_table(rows: Sequence[Row]) -> str:
-    """Accuracy within a time budget for the whole mini-batch."""
-    head = ["dataset", "classifier", "attack", "defense", *(f"{b:g} s" for b in BUDGETS)]
-    body = []
-    for row in sorted(rows, key=lambda r: BUDGET_DEFENSES.index(r["defense"])):
-        within = [[p["accuracy"] for p in row["curve"] if p["seconds"] <= b] for b in BUDGETS]
-        body.append(
-            [row["dataset"], row["classifier"], attack_name(row["attack"], row["targeted"]), NAMES[row["defense"]]]
-            + [f"{100 * reached[-1]:.1f}" if reached else "-" for reached in within]
-        )
-    note = "A dash: no result yet. Seconds are for the whole mini-batch, all defenses on the same clock."
-    title = "### Table 6: accuracy (%) within a time budget"
-    return "\n\n".join([title, _markdown(head, body or [[NOT_RUN] * len(head)]), *_notes(rows), note]) + "\n"
+    return markdown(["dataset", "classifier", "clean", *ATTACKS[1:]], body) + "\n"
 
 
 def adaptive_table(rows: Sequence[Row]) -> str:
     """Robust accuracy under attacks that know the defense."""
-    head = ["dataset", "classifier", "defense", "epsilon", *ADAPTIVE_ATTACKS, WORST]
-    groups: dict[tuple[object, ...], dict[str, Row]] = {}
+    rows = [row for row in rows if row["attack"] != NONE]
+    attacks = [*(a for a in ADAPTIVE_ATTACKS if any(row["attack"] == a for row in rows)), WORST]
+    head = ["dataset", "classifier", "defense", "epsilon", *attacks]
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in sorted(
         rows, key=lambda r: (r["dataset"], r["classifier"], ADAPTIVE_DEFENSES.index(r["defense"]), r["epsilon"])
     ):
         key = (row["dataset"], row["classifier"], NAMES[row["defense"]], f"{row['epsilon']:g}")
         groups.setdefault(key, {})[row["attack"]] = row
-    body = [
-        [*map(str, key), *(_accuracy(found.get(a)) for a in (*ADAPTIVE_ATTACKS, WORST))]
-        for key, found in groups.items()
-    ]
-    title = "### Adaptive attacks: robust accuracy (%), untargeted, L-infinity"
-    return "\n\n".join([title, _markdown(head, body or [[NOT_RUN] * len(head)]), *_notes(rows)]) + "\n"
+    body = [[*key, *(interval(found.get(attack)) for attack in attacks)] for key, found in groups.items()]
+    return "\n\n".join([markdown(head, body), *notes(rows)]) + "\n"
 
 
-def _cells(table: Table, rows: Sequence[Row], classifier: str, attack: str, targeted: bool) -> list[Row | None]:
-    """One for each defense."""
-    key = (table.dataset, classifier, attack, targeted, epsilon_of(attack, table.epsilon))
-    return [_cell(rows, (*key, defense)) for defense in DEFENSES]
+def _lines(table: Table) -> Iterator[tuple[str, str, bool]]:
+    """Classifier, attack and whether it is targeted, for each line of a table."""
+    for classifier, attack in product(table.classifiers, ATTACKS):
+        for targeted in (False,) if attack == NONE else (False, True):
+            yield classifier, attack, targeted
+
+
+def _cells(
+    table: Table, rows: Sequence[Row], classifier: str, attack: str, targeted: bool, defenses: Sequence[str]
+) -> list[Row | None]:
+    """The row of each of the defenses, None where it was not measured."""
+    line = (table.dataset, classifier, attack, targeted, epsilon_of(attack, table.epsilon))
+    return [_cell(rows, (*line, defense)) for defense in defenses]
 
 
 def _cell(rows: Sequence[Row], key: tuple[object, ...]) -> Row | None:
-    names = ("dataset", "classifier", "attack", "targeted", "epsilon", "defense")
-    return next((row for row in rows if tuple(row[name] for name in names) == key), None)
-
-
-def _accuracy(row: Row | None) -> str:
-    if row is None:
-        return NOT_RUN
-    return f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
-
-
-def _paper(dataset: str, classifier: str, attack: str, targeted: bool) -> str:
-    value = paper.PUVAE.get(paper.Reference(dataset, classifier, attack)) if targeted else None
-    return "" if value is None else f"{value:.1f}"
-
-
-def attack_name(attack: str, targeted: bool) -> str:
-    """An attack's name in the tables."""
-    if attack == NONE:
-        return "none (clean)"
-    return f"{attack} {'targeted' if targeted else 'untargeted'}"
-
-
-def _notes(rows: Iterable[Row]) -> list[str]:
-    """How each defense's numbers came about: images, settings, then the machines and the code of each."""
-    places: dict[str, dict[str, dict[str, None]]] = {}
-    for row in rows:
-        how = f"{NAMES[row['defense']]}: {row['n']} images, seed {row['seed']}, {_settings(row)}, {row['evidence']}"
-        places.setdefault(how, {}).setdefault(row["machine"], {})[row["commit"]] = None
-    lines = (
-        f"- {how} on " + "; ".join(f"{machine} ({', '.join(commits)})" for machine, commits in found.items()) + "."
-        for how, found in places.items()
-    )
-    return ["\n".join(lines)] if places else []
-
-
-def _settings(row: Row) -> str:
-    settings = row.get("settings", {})
-    names = ("steps", "restarts", "rate", "spread", "sigma_eps", "tau", "kl_weight")
-    known = {k: settings[k] for k in names if k in settings}
-    if "schedule" in settings:
-        known["epochs trained"] = settings["schedule"]["epochs"]
-    return ", ".join(f"{k} {v:g}" for k, v in known.items()) or "no settings"
-
-
-def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return next((row for row in rows if tuple(row[name] for name in IDENTITY) == key), None)

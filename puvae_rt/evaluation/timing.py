@@ -17,8 +17,8 @@ from puvae_rt.defenses.puvae import DeployedPuvae
 from puvae_rt.errors import ContractError
 from puvae_rt.evaluation.cells import BUDGET_DEFENSES, DEFENSE_GAN, DEPLOYED, PUVAE_OURS, REFINED, Cell
 from puvae_rt.evaluation.models import build
-from puvae_rt.evaluation.results import BUDGET_FILE, TIMING_FILE, Row, accuracy_fields, measure_once
-from puvae_rt.evaluation.run import IDENTITY, Note, Options, cell_images, label
+from puvae_rt.evaluation.results import BUDGET_FILE, IDENTITY, TIMING_FILE, Row, accuracy_fields, measure_once
+from puvae_rt.evaluation.run import Note, Options, cell_images, label
 from puvae_rt.runtime.purifier import Purifier
 
 BATCH = 128  # the paper's mini-batch
@@ -42,7 +42,7 @@ def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Not
     folder = options.folder(dataset.name)
     system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
     with deployed.open() as engine:
-        _check_engine(engine, dataset)
+        check_engine(engine, dataset)
         slow, fast = interleave(_anytime(system.defended.defense), DeployedPuvae(engine), images)
     common = {"dataset": dataset.name, "batch": len(images), "seed": options.seed}
     measured: tuple[tuple[str, list[float], Row, Row], ...] = (
@@ -97,7 +97,7 @@ def budget_curves(
         classifier = options.folder(dataset.name).classifier(cell.classifier)
         for name in defenses:
             with deployed.open() as engine:
-                _check_engine(engine, dataset)
+                check_engine(engine, dataset)
                 defense, settings = _budget_defense(name, cell, engine, deployed, dataset, options)
                 wanted = vars(cell) | {"defense": name, "n": n, "seed": options.seed, "settings": settings}
                 measure = partial(_measure_curve, defense, images, labels, partial(classify, classifier))
@@ -148,7 +148,8 @@ def _anytime(defense: Defense) -> Anytime:
     return defense
 
 
-def _check_engine(engine: Purifier, dataset: Dataset) -> None:
+def check_engine(engine: Purifier, dataset: Dataset) -> None:
+    """Raise ContractError for an engine that was built for other images or classes."""
     if engine.contract != dataset.contract or len(engine.classes) != len(dataset.classes):
         raise ContractError(
             f"engine {engine.name!r} takes {engine.contract.shape} and {len(engine.classes)} classes, dataset "

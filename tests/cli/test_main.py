@@ -18,8 +18,6 @@ from puvae_rt.cli.main import main
 from puvae_rt.cli.options import flag_name, flags_of
 from puvae_rt.cli.reference import manual
 from puvae_rt.cli.registry import COMMANDS
-from puvae_rt.cli.shared import DATASETS
-from puvae_rt.data import KNOWN
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "onnxruntime", "onnx", "cv2", "matplotlib", "tensorrt", "tensorrt_rtx", "cuda")
@@ -112,10 +110,6 @@ def test_wrong_commands(argv: list[str], told: str, capsys: pytest.CaptureFixtur
     assert main(argv) == 2
     printed = capsys.readouterr()
     assert told in printed.err and not printed.out
-
-
-def test_the_named_data_sets_are_those_there_are() -> None:
-    assert tuple(KNOWN) == DATASETS
 
 
 def test_a_flag_means_one_thing_everywhere() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome, check_json, json_settled, load, run_command
 from puvae_rt.cli.options import READ, SEALED, WRITTEN, add_options, option, paths_of, read_options
 from puvae_rt.cli.registry import COMMANDS
@@ -155,9 +156,27 @@ def test_a_signal_is_told_with_the_hint(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("command", ["demo video", "demo make-clip", "evaluate", "search"])
-def test_a_negative_seed_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert load(command).run(["--seed", "-1"]) == 2
-    assert "--seed -1: expected at least 0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("seed", "told"), [("-1", "expected at least 0"), (str(1 << 64), "expected at most 1e+12")], ids=["below", "above"]
+)
+def test_a_seed_out_of_range_is_refused(command: str, seed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load(command).run(["--seed", seed]) == 2
+    assert f"--seed {seed}: {told}" in capsys.readouterr().err
+
+
+def test_the_largest_seed_is_one_to_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    torch.Generator().manual_seed(shared.MAX_SEED * 1_000_003 + 1000)  # as a training's epoch does
+
+
+@pytest.mark.parametrize("command", ["bench", "demo video"])
+def test_a_number_of_threads_that_is_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for threads, told in (("0", "at least 1"), ("4096", "at most 1024")):
+        assert load(command).run(["--threads", threads]) == 2
+        assert f"--threads {threads}: expected {told}" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        load(command).run(["--threads", "many"])
+    assert "expected a whole number, or auto" in capsys.readouterr().err
 
 
 def test_a_radius_that_is_no_number_is_refused_without_an_attack(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,8 @@ def make(folder: Path) -> Dataset:
     runs.mkdir(parents=True)
     schedule = Schedule(epochs=1, batch=8, seed=1)
     train_classifier(Stage(runs, "classifier_a"), "A", dataset, schedule)
-    shutil.copy(runs / "classifier_a.safetensors", runs / "adv_training_a.safetensors")
+    for name in ("adv_training_a", "pgd_training_a"):
+        shutil.copy(runs / "classifier_a.safetensors", runs / f"{name}.safetensors")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for name in ("puvae_paper", "puvae_ours"):

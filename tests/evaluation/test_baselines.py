@@ -13,7 +13,8 @@ from puvae_rt.evaluation.models import build
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
 from tests.evaluation.conftest import Study
 
-KEPT = {"adv_training_a.safetensors", "magnet.safetensors", "defense_gan.safetensors", "puvae_paper.safetensors"}
+DEFENSES = ("adv_training", "pgd_training", "magnet", "defense_gan", "puvae_paper")
+KEPT = {f"{defense}{'_a' if defense.endswith('training') else ''}.safetensors" for defense in DEFENSES}
 
 
 def keep(study: Study) -> list[str]:
@@ -24,8 +25,7 @@ def keep(study: Study) -> list[str]:
 def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.from_numpy(bars.dataset.test.batch(slice(0, 4))[0])
     folder, search = bars.options.folder(bars.dataset.name), bars.options.search
-    defenses = ("adv_training", "magnet", "defense_gan", "puvae_paper")
-    trained = {d: build(folder, d, "A", 0, search, 0).defended(images) for d in defenses}
+    trained = {d: build(folder, d, "A", 0, search, 0).defended(images) for d in DEFENSES}
     whole = {name: (bars.models / name).stat().st_size for name in KEPT}
     assert baselines.main([*keep(bars), "--json"]) == 0
     sizes = json.loads(capsys.readouterr().out)["bytes"]
@@ -33,7 +33,7 @@ def test_what_was_kept_is_evaluated_without_the_training(bars: Study, capsys: py
     for name, size in sizes.items():
         assert size < 0.6 * whole[name] or size < 5000, name  # a small file is mostly its header
         (bars.models / name).unlink()
-    for defense in defenses:
+    for defense in DEFENSES:
         system = build(folder, defense, "A", 0, search, 0)
         assert {p.dtype for p in system.defended.classifier.parameters()} == {torch.float32}
         torch.testing.assert_close(system.defended(images), trained[defense], rtol=0.02, atol=0.05)

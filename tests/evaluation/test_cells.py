@@ -14,7 +14,7 @@ GRAY, COLOUR = ImageContract(1, 28, 28), ImageContract(3, 32, 32)
 @pytest.mark.parametrize(("contract", "epsilon"), [(GRAY, 0.3), (COLOUR, 0.06)])
 def test_the_grid_has_the_papers_radii_and_aims_every_attack_both_ways(contract: ImageContract, epsilon: float) -> None:
     cells = list(grid("mnist", contract, ["A", "B"], ATTACKS, (False, True), DEFENSES))
-    assert len(cells) == len(set(cells)) == 2 * (1 + 2 * 4) * 6
+    assert len(cells) == len(set(cells)) == 2 * (1 + 2 * 4) * len(DEFENSES)
     radii = {cell.attack: cell.epsilon for cell in cells}
     assert radii == {"none": 0.0, "fgsm": epsilon, "ifgsm": epsilon, "rand_fgsm": epsilon, "cw": None}
     assert not any(cell.targeted for cell in cells if cell.attack == "none")

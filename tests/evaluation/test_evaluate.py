@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from puvae_rt.evaluate import main
+from puvae_rt.evaluation.cells import DEFENSES
 from tests.evaluation.conftest import Study
 from tests.evaluation.study import save_images
 from tests.evaluation.test_results import ROW
@@ -28,6 +29,18 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
     assert capsys.readouterr().err.count("(stored)") == 2
     assert main(["--tables", "--results", str(bars.options.results)]) == 0
     assert "table2.md" in capsys.readouterr().out
+
+
+def test_without_a_choice_every_defense_that_has_weights_is_measured(
+    bars: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bars.models / "pgd_training_a.safetensors").unlink()
+    gan = ("--gan-steps", "1", "--gan-restarts", "1", "--defense-gan-images", "2")
+    assert main(arguments(bars, "--attack", "none", *gan, "--baselines", str(bars.folder / "kept"), "--json")) == 0
+    told = capsys.readouterr()
+    measured = [row["defense"] for row in json.loads(told.out)["results"]]
+    assert measured == [defense for defense in DEFENSES if defense not in ("pgd_training", "prior_only")]
+    assert "no weights of pgd_training, prior_only: not measured" in told.err
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,16 @@ from puvae_rt.evaluation.sigma import PICTURES, SIGMAS, decode, search_sigma
 from puvae_rt.training.artefacts import load_classifier, save_classifier
 from tests.evaluation.conftest import Study
 
+MEASURED = tuple(defense for defense in DEFENSES if defense != "prior_only")  # the study has no prior
 
-def cells(bars: Study, attacks: tuple[str, ...] = ("none", "fgsm"), defenses: tuple[str, ...] = DEFENSES) -> list:  # type: ignore[type-arg]
+
+def cells(bars: Study, attacks: tuple[str, ...] = ("none", "fgsm"), defenses: tuple[str, ...] = MEASURED) -> list:  # type: ignore[type-arg]
     return list(grid("bars", bars.dataset.contract, ["A"], attacks, (False,), defenses))
 
 
 def test_every_defense_is_measured_on_the_same_attacked_images(bars: Study) -> None:
     rows = evaluate(cells(bars), bars.dataset, bars.options)
-    assert len(rows) == len(read_rows(bars.options.results / DEFENSE_FILE)) == 12
+    assert len(rows) == len(read_rows(bars.options.results / DEFENSE_FILE)) == 2 * len(MEASURED)
     found = {(row["attack"], row["defense"]): row for row in rows}
     assert found["none", "none"]["accuracy"] == 1.0  # the bars are easy
     assert found["fgsm", "none"]["accuracy"] < 0.5
@@ -74,8 +76,10 @@ def test_a_cell_is_measured_again_when_its_weights_changed(bars: Study, monkeypa
 
 
 def test_settings_are_told_with_the_number(bars: Study) -> None:
-    rows = evaluate(cells(bars, ("none",), ("defense_gan", "puvae_paper", "puvae_ours")), bars.dataset, bars.options)
-    gan, paper, ours = (row["settings"] for row in rows)
+    defenses = ("bit_depth", "jpeg", "defense_gan", "puvae_paper", "puvae_ours")
+    rows = evaluate(cells(bars, ("none",), defenses), bars.dataset, bars.options)
+    bits, jpeg, gan, paper, ours = (row["settings"] for row in rows)
+    assert (bits, jpeg) == ({"gray_bits": 1, "color_bits": 4}, {"quality": 75})
     assert (gan["steps"], gan["restarts"]) == (2, 2)
     assert (paper["sigma_eps"], ours["sigma_eps"]) == (0.1, 0.0)
     (refined,) = evaluate(cells(bars, ("none",), ("puvae_ours",)), bars.dataset, bars.options._replace(refine=1))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from puvae_rt.bench.compare import TOLERANCE
 from puvae_rt.bench.gpus import GPUS
+from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
 
@@ -52,7 +53,7 @@ class Options:
         metavar="N,N",
         default_text="1,128",
     )
-    threads: int | None = option(None, help="threads of each engine", default_text="1")
+    threads: int | str | None = option(None, help=f"threads of each engine, {shared.AUTO_HELP}", **shared.THREADS)
     seconds: float = option(5.0, help="seconds for each engine and batch size", parse=_positive)
     model_gpu: str | None = option(
         None,
@@ -89,9 +90,9 @@ def _measured(options: Options) -> Outcome:
     from tqdm import tqdm
 
     from puvae_rt.bench import compare, measure, results
-    from puvae_rt.runtime.machine import thread_count
+    from puvae_rt.runtime.machine import AUTO, DEFAULT_THREADS
 
-    threads = thread_count(options.threads)
+    threads = options.threads or DEFAULT_THREADS
     then = results.read_bench(options.compare) if options.compare else None
     if then is not None:
         compare.require_comparable(then, results.this_machine(), threads)  # before minutes are spent
@@ -104,8 +105,10 @@ def _measured(options: Options) -> Outcome:
             options.seconds,
             progress=lambda done: bar.update(100 * done - bar.n),
         )
+    each = {result.name: result.threads for result in bench.results} if threads == AUTO else {}
+    found = f" ({', '.join(f'{name}: {count}' for name, count in each.items())})" if each else ""
     text = (
-        f"{bench.machine['cpu']}, {threads} threads, measured: {measure.WARM_UP_SECONDS:g} s warm-up, then "
+        f"{bench.machine['cpu']}, {threads} threads{found}, measured: {measure.WARM_UP_SECONDS:g} s warm-up, then "
         f"{options.seconds:g} s\n{results.table(bench.results)}"
     )
     document = bench.document(measure.settings(options.seconds))

@@ -16,12 +16,14 @@ from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, option
 from puvae_rt.contract import MANIFEST_FILE
 from puvae_rt.errors import QualityError
+from puvae_rt.models.header import MIN_SHORTLIST
+from puvae_rt.runtime.arguments import PRIORS
 from puvae_rt.runtime.manifest import TARGETS
 
 HINT = "no bundle was written or replaced"
 CHECKS = (QualityError,)
 _settings = shared.own("export.settings")
-_defaults = _settings.Settings
+_defaults = _settings.BuildSettings
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -43,6 +45,15 @@ class Options:
     precision: str = option(_defaults.precision, help="precision of the engine", choices=_settings.PRECISIONS)
     passes: str = option(
         _defaults.passes, help="rewriting of the graph; 'none' is the slow reference", choices=_settings.PASSES
+    )
+    prior: str = option(
+        _defaults.prior, help="what chooses besides the distance: the model's own prior, or none", choices=PRIORS
+    )
+    shortlist: int | None = option(
+        None,
+        help="number of classes decoded, those that the prior ranks first",
+        least=MIN_SHORTLIST,
+        default_text="the model's own on a CPU, all on a GPU",
     )
     sigma: float = option(_defaults.sigma, help="scale of the sampling noise; 0 is deterministic")
     batch: tuple[int, ...] = option(
@@ -98,7 +109,7 @@ def run(options: Options) -> Outcome:
         shared.note(f"{time.perf_counter() - start:6.1f} s  {line}")
 
     capabilities = options.compute_capability
-    settings = _settings.Settings(
+    settings = _settings.BuildSettings(
         model=options.model,
         out=options.out,
         target=options.target,
@@ -111,6 +122,8 @@ def run(options: Options) -> Outcome:
         samples=options.samples,
         data=options.data,
         verify=not options.no_verify,
+        prior=options.prior,
+        shortlist=options.shortlist,
     )
     folder, manifest = shared.own("export.build").build(settings, progress)
     table = shared.own("export.summary").bundle_table(folder, manifest)

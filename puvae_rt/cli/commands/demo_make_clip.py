@@ -30,7 +30,7 @@ class Options:
         default_text="those of the model",
         role=READ,
     )
-    seed: int = option(0, help="seed of everything random", least=0)
+    seed: int = option(0, help="seed of everything random", least=0, most=shared.MAX_SEED)
 
 
 def run(options: Options) -> Outcome:

@@ -42,7 +42,7 @@ class Options:
         _arguments.NO_ATTACK, help="attack on every digit", choices=(_arguments.NO_ATTACK, *_arguments.ATTACKS)
     )
     epsilon: float = option(EPSILON, help="L-infinity radius of the attack, of pixels in [0,1]")
-    seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0)
+    seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0, most=shared.MAX_SEED)
     out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
     headless: bool = option(False, help="show no window, even with a display")
     max_frames: int | None = option(
@@ -52,7 +52,7 @@ class Options:
         metavar="N",
         default_text=f"all; {_arguments.SYNTHETIC_FRAMES} of '{SYNTHETIC}'",
     )
-    threads: int | None = option(None, help="threads of the engine", default_text="1")
+    threads: int | str | None = option(None, help=f"threads of the engine, {shared.AUTO_HELP}", **shared.THREADS)
 
 
 def also_read(options: Options) -> dict[str, Path]:

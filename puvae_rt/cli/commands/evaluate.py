@@ -1,13 +1,14 @@
 """Measure defenses under attack, and make the paper's tables and figures.
 
 Without a mode: the accuracy of each cell (classifier, attack, defense), into RESULTS/defense.json. Every result is
-written as soon as it is measured. Run the same command again to continue: finished results are kept, and only what was
-measured with other weights, settings, number of images or seed is measured again.
+written as soon as it is measured, and of attacks that know the defense every image's. Run the same command again to
+continue: finished results are kept, and only what was measured with other weights, settings, number of images or seed
+is measured again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,12 @@ from puvae_rt.evaluation.cells import (
     ADAPTIVE_ATTACKS,
     ADAPTIVE_DEFENSES,
     ATTACKS,
+    BEYOND,
     BUDGET_DEFENSES,
     DEFENSES,
     PUVAE_OURS,
     PUVAE_PAPER,
+    USUAL_ATTACKS,
     Cell,
     grid,
 )
@@ -48,6 +51,14 @@ class Options:
     """Arguments of `puvae evaluate`."""
 
     adaptive: bool = option(False, help="mode: attacks that know the defense, over a range of radii", group="mode")
+    beyond: bool = option(
+        False,
+        help="mode: L2 attacks, patches, adversarial blurs and natural corruptions, three sizes each",
+        group="mode",
+    )
+    conditions: bool = option(
+        False, help="mode: RobustBench's conditions: gradients that are not zero, no chance, no loop", group="mode"
+    )
     sigma_sweep: bool = option(False, help="mode: PuVAE at every sigma_eps (Figure 4)", group="mode", old=("--sigma",))
     time: bool = option(
         False,
@@ -64,7 +75,7 @@ class Options:
     results: Path = option(Path("results"), help=f"{shared.RESULTS_HELP}; read and written to", role=SEALED)
     bundle: str | None = option(
         None,
-        help="engine that --time times: a bundle's folder or a shipped model's name",
+        help="engine that --time times and --conditions checks: a bundle's folder or a shipped model's name",
         default_text="the data set's name",
     )
     classifiers: tuple[str, ...] = option(
@@ -81,10 +92,19 @@ class Options:
         default_text="the paper's for such images",
     )
     defense: tuple[str, ...] | None = option(
-        None, help="defenses to measure", choices=DEFENSES, default_text="all that the mode can take"
+        None,
+        help="defenses to measure",
+        choices=DEFENSES,
+        default_text="all that the mode can take and that have weights",
     )
     adaptive_attack: tuple[str, ...] = option(
-        tuple(ADAPTIVE_ATTACKS), help="attacks of --adaptive", choices=ADAPTIVE_ATTACKS, default_text="all"
+        USUAL_ATTACKS,
+        help="attacks of --adaptive; auto_attack is the standard one, needs torchattacks, and takes hours",
+        choices=ADAPTIVE_ATTACKS,
+        default_text="all but auto_attack",
+    )
+    beyond_attack: tuple[str, ...] = option(
+        BEYOND, help="attacks and corruptions of --beyond", choices=BEYOND, default_text="all"
     )
     budget_defense: tuple[str, ...] = option(
         tuple(BUDGET_DEFENSES), help="defenses of --time", choices=BUDGET_DEFENSES, default_text="all"
@@ -101,11 +121,11 @@ class Options:
     gan_rate: float = option(Search.rate, help="learning rate of Defense-GAN's search")
     gan_spread: float = option(Search.spread, help="standard deviation of the codes Defense-GAN's search starts from")
     refine: int = option(0, help="steps of PuVAE's refinement", least=0)
-    pgd_steps: int = option(Effort.pgd_steps, help="steps of PGD in --adaptive", least=1)
+    pgd_steps: int = option(Effort.pgd_steps, help="steps of PGD in --adaptive and --beyond", least=1)
     apgd_steps: int = option(Effort.apgd_steps, help="steps of APGD in --adaptive", least=1)
-    queries: int = option(Effort.queries, help="queries of Square in --adaptive", least=1)
+    queries: int = option(Effort.queries, help="queries of Square in --adaptive; auto_attack's has 5000", least=1)
     threads: int | None = option(None, help="threads of the engine that --time times", default_text="all, for a batch")
-    seed: int = option(Search.seed, help="seed of everything random", least=0)
+    seed: int = option(Search.seed, help="seed of everything random", least=0, most=shared.MAX_SEED)
 
 
 def run(options: Options) -> Outcome:
@@ -137,26 +157,57 @@ def run(options: Options) -> Outcome:
         options.refine,
         options.baselines,
     )
-    measure = _adaptive if options.adaptive else _sigma if options.sigma_sweep else _timing if options.time else _cells
-    rows = measure(options, dataset, settings)
+    rows = _mode(options)(options, dataset, settings)
     return Outcome({"results": rows}, f"{len(rows)} results")
+
+
+def _mode(options: Options) -> Callable[[Options, Dataset, measuring.Options], list[Report]]:
+    modes = {
+        _adaptive: options.adaptive,
+        _beyond: options.beyond,
+        _conditions: options.conditions,
+        _sigma: options.sigma_sweep,
+        _timing: options.time,
+    }
+    return next((mode for mode, chosen in modes.items() if chosen), _cells)
 
 
 def _cells(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
     from puvae_rt.evaluation.run import evaluate
 
-    return evaluate(_chosen(options, dataset, options.defense or DEFENSES), dataset, settings, shared.note)
+    defenses = _defenses(options, dataset, settings, DEFENSES)
+    return evaluate(_chosen(options, dataset, defenses), dataset, settings, shared.note)
 
 
 def _adaptive(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
     from puvae_rt.evaluation.adaptive import default_epsilons, evaluate_adaptive
 
-    defenses = options.defense or ADAPTIVE_DEFENSES
+    defenses = _defenses(options, dataset, settings, ADAPTIVE_DEFENSES)
     epsilons = options.epsilon or default_epsilons(dataset.contract)
-    effort = Effort(pgd_steps=options.pgd_steps, apgd_steps=options.apgd_steps, queries=options.queries)
-    return evaluate_adaptive(
-        dataset, options.classifiers, defenses, options.adaptive_attack, epsilons, settings, shared.note, effort
-    )
+    attacks, effort = options.adaptive_attack, _effort(options)
+    return evaluate_adaptive(dataset, options.classifiers, defenses, attacks, epsilons, settings, shared.note, effort)
+
+
+def _beyond(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
+    from puvae_rt.evaluation.beyond import evaluate_beyond
+
+    defenses, attacks = _defenses(options, dataset, settings, ADAPTIVE_DEFENSES), options.beyond_attack
+    return evaluate_beyond(dataset, options.classifiers, defenses, attacks, settings, shared.note, _effort(options))
+
+
+def _effort(options: Options) -> Effort:
+    return Effort(pgd_steps=options.pgd_steps, apgd_steps=options.apgd_steps, queries=options.queries)
+
+
+def _conditions(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
+    from puvae_rt.evaluation.conditions import evaluate_conditions
+    from puvae_rt.evaluation.timing import Deployed
+    from puvae_rt.runtime.assets import shipped_names
+
+    source = options.bundle or (dataset.name if dataset.name in shipped_names() else None)
+    deployed = Deployed(source, options.threads) if source else None
+    defenses = _defenses(options, dataset, settings, ADAPTIVE_DEFENSES)
+    return evaluate_conditions(dataset, options.classifiers, defenses, deployed, settings, shared.note)
 
 
 def _sigma(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
@@ -177,6 +228,19 @@ def _timing(options: Options, dataset: Dataset, settings: measuring.Options) -> 
     return rows + budget_curves(
         attacked, dataset, deployed, options.budget_defense, options.budget_images, settings, shared.note
     )
+
+
+def _defenses(options: Options, dataset: Dataset, settings: measuring.Options, known: Sequence[str]) -> Sequence[str]:
+    """The defenses asked for; without any, the `known` ones that have weights, and a note of those that have not."""
+    if options.defense:
+        return options.defense
+    folder = settings.folder(dataset.name)
+    for architecture in options.classifiers:
+        folder.weights(f"classifier_{architecture.lower()}")  # raises: nothing is measured without it
+    there = [defense for defense in known if all(folder.has(defense, a) for a in options.classifiers)]
+    if left := [defense for defense in known if defense not in there]:
+        shared.note(f"no weights of {', '.join(left)}: not measured")
+    return there
 
 
 def _chosen(options: Options, dataset: Dataset, defenses: Sequence[str]) -> list[Cell]:

@@ -1,7 +1,7 @@
 """Keep trained baselines beside the results, so that any cell of the tables can be measured again without a training.
 
-adv_training, magnet, defense_gan and puvae_paper of RUNS/DATASET go to BASELINES/DATASET. The weights are stored in
-FP16; `puvae evaluate`, which finds them there, computes in FP32.
+adv_training, pgd_training, magnet, defense_gan and puvae_paper of RUNS/DATASET go to BASELINES/DATASET. The weights are
+stored in FP16; `puvae evaluate`, which finds them there, computes in FP32.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.training.recipes import SHIPPED_RANKS
-from puvae_rt.training.settings import LowRankSettings
+from puvae_rt.training.settings import AUTO, DEVICES, LowRankSettings
 
 HINT = shared.CONTINUE
 
@@ -36,12 +36,14 @@ class Options:
     validation_images: int = option(
         LowRankSettings.validation, help="number of validation images of the report", least=1, old=("--validation",)
     )
+    device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
 
 
 def run(options: Options) -> Outcome:
     """Factor and train; validation accuracy of every step."""
     from puvae_rt.training.selection import accuracy_table
 
+    device = shared.take_device(options.device)
     old = (options.fc1, options.fc2, options.trunk)
     fc1, fc2, trunk = (new if one is None else one for one, new in zip(old, options.ranks, strict=True))
     summary = shared.own("calib.low_rank").run(
@@ -55,7 +57,8 @@ def run(options: Options) -> Outcome:
             trunk=trunk,
             epochs=options.epochs,
             validation=options.validation_images,
+            device=device,
         )
     )
     rows = ((name.replace("_", "-"), accuracy) for name, accuracy in summary["accuracy"].items())
-    return Outcome(summary, accuracy_table("FC1, FC2, trunk", rows))
+    return Outcome(summary | {"device": device}, accuracy_table("FC1, FC2, trunk", rows))

@@ -13,7 +13,7 @@ from pathlib import Path
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
-from puvae_rt.training.settings import SearchSettings
+from puvae_rt.training.settings import AUTO, DEVICES, SearchSettings
 
 HINT = "run the same command again to continue; finished trials are kept"
 
@@ -33,13 +33,15 @@ class Options:
     validation_images: int = option(
         SearchSettings.validation, help="number of validation images", least=1, old=("--validation",)
     )
-    seed: int = option(SearchSettings.seed, help="seed of everything random", least=0)
+    seed: int = option(SearchSettings.seed, help="seed of everything random", least=0, most=shared.MAX_SEED)
+    device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
 
 
 def run(options: Options) -> Outcome:
     """Run the trials that are not there yet; the accuracy of each."""
     from puvae_rt.training.search import search, table
 
+    device = shared.take_device(options.device)
     found = search(
         SearchSettings(
             dataset=options.dataset,
@@ -50,6 +52,7 @@ def run(options: Options) -> Outcome:
             epochs=options.epochs,
             validation=options.validation_images,
             seed=options.seed,
+            device=device,
         )
     )
-    return Outcome(found, table(found["results"]))
+    return Outcome(found | {"device": device}, table(found["results"]))

@@ -15,7 +15,7 @@ from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
-from puvae_rt.training.settings import TrainSettings
+from puvae_rt.training.settings import AUTO, DEVICES, TrainSettings
 
 HINT = shared.CONTINUE
 _OURS = RECIPES["ours"]
@@ -94,6 +94,7 @@ class Options:
     normalized: bool = option(
         False, help="show PuVAE every image at the same contrast, as is always done for traffic_signs"
     )
+    device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
     bf16: bool = option(False, help=shared.BF16_HELP)
 
 
@@ -102,7 +103,8 @@ def run(options: Options) -> Outcome:
     from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped, shipped_names
     from puvae_rt.training.stages import train_dataset
 
-    if options.bf16:
+    device = shared.take_device(options.device)
+    if options.bf16 and device == "cpu":
         shared.note_slow_bf16()
     init = options.init
     if init is not None and str(init) in shipped_names():
@@ -132,8 +134,9 @@ def run(options: Options) -> Outcome:
         augment_source=options.augment_source,
         learning_rate=options.learning_rate,
         init=init,
+        device=device,
     )
-    summary = train_dataset(settings)
+    summary = train_dataset(settings) | {"device": device}
     return Outcome(summary, _table(summary))
 
 

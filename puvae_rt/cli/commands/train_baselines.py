@@ -1,7 +1,8 @@
 """Train one of the defenses that PuVAE is compared with, on one data set.
 
 magnet: the reformer. defense_gan: generator and critic. adv_training: a classifier trained on FGSM examples of the
-undefended classifier of the same architecture, which `puvae train` has to have trained before.
+undefended classifier of the same architecture, which `puvae train` has to have trained before (FGSM training).
+pgd_training: a classifier trained on PGD examples of its own (Madry et al. 2018).
 Every training resumes where it was stopped and is skipped once its weights are there.
 """
 
@@ -15,7 +16,7 @@ from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
-from puvae_rt.training.settings import BaselineSettings, TrainSettings
+from puvae_rt.training.settings import AUTO, DEVICES, BaselineSettings, TrainSettings
 
 HINT = shared.CONTINUE
 _DEFAULTS = TrainSettings._field_defaults
@@ -33,13 +34,13 @@ class Options:
     runs: Path = option(_DEFAULTS["out"], help=f"{shared.RUNS_HELP}; read and written to", old=("--out",), role=SEALED)
     classifiers: tuple[str, ...] = option(
         _DEFAULTS["targets"],
-        help="architectures of the classifiers of adv_training",
+        help="architectures of the classifiers of adv_training and pgd_training",
         choices=sorted(ARCHITECTURES),
         old=("--target",),
     )
     epsilon: float | None = option(
         None,
-        help="L-infinity radius of adv_training's FGSM, of pixels in [0,1]",
+        help="L-infinity radius of adv_training's FGSM and pgd_training's PGD, of pixels in [0,1]",
         above=0,
         most=1,
         default_text="the data set's attack radius",
@@ -51,6 +52,7 @@ class Options:
     train_images: int | None = option(
         None, help="number of training images to use", least=1, default_text="all", old=("--limit",)
     )
+    device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
     bf16: bool = option(False, help=shared.BF16_HELP)
 
 
@@ -58,7 +60,8 @@ def run(options: Options) -> Outcome:
     """Train what is not there yet."""
     from puvae_rt.training.baseline_stages import train_baseline
 
-    if options.bf16:
+    device = shared.take_device(options.device)
+    if options.bf16 and device == "cpu":
         shared.note_slow_bf16()
     report = train_baseline(
         BaselineSettings(
@@ -72,10 +75,11 @@ def run(options: Options) -> Outcome:
             batch=options.mini_batch,
             limit=options.train_images,
             bf16=options.bf16,
+            device=device,
         )
     )
     lines = (
         f"{name}  " + (f"accuracy {100 * entry['accuracy']:.1f}%" if "accuracy" in entry else "trained")
         for name, entry in report.items()
     )
-    return Outcome(report, "\n".join(lines))
+    return Outcome({name: entry | {"device": device} for name, entry in report.items()}, "\n".join(lines))

@@ -10,6 +10,7 @@ from typing import Any
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, WRITTEN, option
+from puvae_rt.contract import CLASSIFIER_FILE
 from puvae_rt.device import LAYERS
 from puvae_rt.files import write_json
 from puvae_rt.runtime.bundle import CPU
@@ -78,7 +79,9 @@ def run(options: Options) -> Outcome:
 
 def _samples(options: Options, manifest: Manifest) -> Any:
     """The test images; attacks on them are made here for a model that ships none."""
-    samples = shared.own("export.verify").find_samples(options.samples, options.data, manifest, shared.note)
+    classifier = options.bundle / CLASSIFIER_FILE if CLASSIFIER_FILE in manifest.files else None
+    find_samples = shared.own("export.verify").find_samples
+    samples = find_samples(options.samples, options.data, manifest, shared.note, classifier)
     return samples.head(options.images or len(samples))
 
 
