@@ -43,8 +43,10 @@ test: $(DEV)
 hostile: $(DEV)
 	$(PY) -m tests.hostile.run
 
-# What takes minutes: the pages of trainings and measurements, on tiny data, and 10,000 hostile cases.
+# What takes minutes: the pages of trainings and measurements, on tiny data, AutoAttack, and 10,000 hostile cases.
+# torchattacks comes without what it asks for: old versions of packages that it does not use.
 slow: $(DEV) hostile
+	$(PY) -m pip install --quiet --no-deps torchattacks==3.5.1
 	$(PY) -m pytest -m long
 
 docs: $(DEV)

@@ -51,7 +51,7 @@ NAMES = {
     "puvae_rt.video.digits": "find_digit cv2",
     "puvae_rt.video.live": "LiveSource without_password",
     "puvae_rt.weights_file": "whole",
-    "export.build": "main parser build PRECISIONS DEFAULT_BATCH MAX_BATCH",
+    "export.build": "main parser build Settings PRECISIONS DEFAULT_BATCH MAX_BATCH",
     "export.checkpoint": "Description META_KEY FORMAT",
     "export.graph": "Graph Tensor",
     "export.kernel_check": "check_kernels",
