@@ -163,7 +163,7 @@ def _check_memory(address: int, device: Device, what: str) -> None:
         gpu = device.gpu_of(address)
     except DeviceError as error:
         raise InputError(f"{what}: its data at {address:#x} are in no device memory ({error.code})") from error
-    if gpu not in (None, device.ordinal):
+    if gpu != device.ordinal:
         raise InputError(f"{what}: got memory of GPU {gpu}, expected GPU {device.ordinal}; move it there first")
 
 

@@ -136,7 +136,7 @@ class CudaDevice(Owner):
     def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
         self.driver("cuMemsetD8Async", address, value, nbytes, stream.handle)
 
-    def gpu_of(self, address: int) -> int | None:
+    def gpu_of(self, address: int) -> int:
         attribute = self.driver.api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         return int(self.driver("cuPointerGetAttribute", attribute, address))
 

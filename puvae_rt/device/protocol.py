@@ -204,8 +204,8 @@ class Device(Owned, Protocol):
     def fill(self, address: int, value: int, nbytes: int, stream: Stream) -> None:
         """Sets every byte to `value`."""
 
-    def gpu_of(self, address: int) -> int | None:
-        """The number of the GPU whose memory an address is in; None where this layer cannot tell.
+    def gpu_of(self, address: int) -> int:
+        """The number of the GPU whose memory an address is in.
 
         DeviceError CUDA_ERROR_INVALID_VALUE when it is no memory that CUDA knows.
         """

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from puvae_rt.contract import MEASURED
+from puvae_rt.device import libcuda
 from puvae_rt.device.binaries import kernel_image
 from puvae_rt.device.owned import Owner
 from puvae_rt.device.protocol import Bytes, Device, Graph, HostKind, Properties, Stream
@@ -106,7 +107,7 @@ class PycudaDevice(Owner):
         self.ordinal, self.driver = ordinal, Driver(ordinal)
         self.properties = _properties(self.driver)
         self._modules: list[PycudaModule] = []
-        self._lock = threading.Lock()
+        self._lock, self._libcuda = threading.Lock(), functools.cache(libcuda.load)
         super().__init__(self._modules.clear)
 
     def activate(self) -> None:
@@ -150,8 +151,9 @@ class PycudaDevice(Owner):
         call = self.driver.api.memset_d8_async
         self.driver("cuMemsetD8Async", call, address, value, nbytes, raw(stream))
 
-    def gpu_of(self, address: int) -> int | None:
-        return None
+    def gpu_of(self, address: int) -> int:
+        self.driver.make_current()
+        return libcuda.gpu_of(self._libcuda(), address)
 
     def order(self, first: int, then: int) -> None:
         text = "PyCUDA cannot order streams of other libraries: synchronise them first, or use device='cuda'"

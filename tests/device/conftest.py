@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from puvae_rt.device import Device, open_device, pycuda
+from puvae_rt.device import Device, libcuda, open_device, pycuda
 from puvae_rt.device import cuda as cuda_python
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.errors import PuvaeError
 from tests.device.driver import FakeDriver
-from tests.device.fake_pycuda import FakePycuda
+from tests.device.fake_pycuda import FakeLibcuda, FakePycuda
 
 Opener = Callable[..., Device]
 
@@ -25,6 +25,7 @@ def cuda_over(monkeypatch: pytest.MonkeyPatch, device: EmulatedDevice) -> Device
 def pycuda_over(monkeypatch: pytest.MonkeyPatch, device: EmulatedDevice) -> Device:
     monkeypatch.setattr(pycuda, "load_api", lambda: FakePycuda(device))
     monkeypatch.setattr(pycuda, "kernel_image", lambda properties: b"image")
+    monkeypatch.setattr(libcuda, "load", lambda: FakeLibcuda(device))
     return pycuda.PycudaDevice()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from cuda.bindings import driver as real
 
 from puvae_rt.device import HostKind
 from puvae_rt.device.emulated import EmulatedDevice
@@ -142,6 +144,21 @@ class FakePycuda:
     def module_from_buffer(self, image: bytes) -> Any:
         assert image == b"image"
         return SimpleNamespace(get_function=lambda name: Function(self._device.kernels(), name))
+
+
+class FakeLibcuda:
+    """libcuda.so.1, called as ctypes calls it."""
+
+    def __init__(self, device: EmulatedDevice) -> None:
+        def ask(result: int, attribute: int, address: int) -> int:
+            assert attribute == real.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+            try:
+                ctypes.c_int.from_address(result).value = device.gpu_of(address)
+            except DeviceError as error:
+                return int(getattr(real.CUresult, error.code))
+            return 0
+
+        self.cuPointerGetAttribute = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64)(ask)
 
 
 class Allocation:

@@ -279,3 +279,12 @@ def test_an_event_behind_work_that_did_not_run_is_not_done() -> None:
             stream.synchronize()
             assert event.done()
     assert len(answers) == 20
+
+
+def test_memory_tells_which_gpu_it_is_of(device: Device) -> None:
+    with device.allocate(1 << 20) as memory:
+        assert device.gpu_of(memory.address) == device.gpu_of(memory.address + 4096) == device.ordinal
+    host = np.zeros(16)
+    with pytest.raises(DeviceError, match="cuPointerGetAttribute") as caught:
+        device.gpu_of(host.ctypes.data)
+    assert caught.value.code == "CUDA_ERROR_INVALID_VALUE"

@@ -133,7 +133,7 @@ class EmulatedDevice(Owner):
         target = self._device_view(address, nbytes, call)
         self.enqueue(stream, call, lambda: target().fill(value))
 
-    def gpu_of(self, address: int) -> int | None:
+    def gpu_of(self, address: int) -> int:
         self._view(address, 1, "cuPointerGetAttribute")
         return self.ordinal
 
