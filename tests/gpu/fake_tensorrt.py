@@ -30,6 +30,10 @@ class ILogger:
         self.initialised = True  # the real one crashes without
 
 
+class ComputeCapability(Enum):
+    SM75, SM80, SM86, SM89, SM120, SM121 = range(6)
+
+
 NUMPY = {DataType.FLOAT: "float32", DataType.HALF: "float16"}
 
 
@@ -125,7 +129,7 @@ class FakeTensorrt:
     """The module; a `Runtime` of it that gets bytes which are no model says why and gives nothing."""
 
     __version__ = "1.0"
-    DataType, TensorIOMode, ILogger = DataType, TensorIOMode, ILogger
+    DataType, TensorIOMode, ILogger, ComputeCapability = DataType, TensorIOMode, ILogger, ComputeCapability
 
     def __init__(self, device: EmulatedDevice, gpu_is_current: Callable[[], bool]) -> None:
         self.device, self.contexts, self.refuse_enqueue = device, 0, False

@@ -242,3 +242,5 @@ def test_the_stand_in_has_tensorrts_signatures(release: str, library) -> None:
             assert given in overloads or not given, f"{kind.__name__}.{name}"
     assert {member.name for member in fake_tensorrt.DataType} <= api["DataType"].keys()
     assert {member.name for member in fake_tensorrt.TensorIOMode} <= api["TensorIOMode"].keys()
+    if release == "rtx 1.7.1.116":
+        assert {member.name for member in fake_tensorrt.ComputeCapability} <= api["ComputeCapability"].keys()

@@ -75,7 +75,7 @@ def _set_compute_capabilities(trt: Any, config: Any, log: BuildLog, capabilities
         return
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
-        value = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+        value = getattr(trt.ComputeCapability, library.enum_name(capability))
         log.require_ok(f"set_compute_capability({capability})", config.set_compute_capability(value, index))
 
 

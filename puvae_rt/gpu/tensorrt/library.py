@@ -63,9 +63,27 @@ def serves(target: str, compute_capability: tuple[int, int]) -> bool:
     return not LIBRARIES[target].ahead_of_time or named or _later(compute_capability)
 
 
+def named(trt: Any) -> tuple[str, ...]:
+    """Those of COMPUTE_CAPABILITIES that a release of TensorRT-RTX has names for: 1.4 has none for 12.1."""
+    return tuple(c for c in COMPUTE_CAPABILITIES if hasattr(trt.ComputeCapability, enum_name(c)))
+
+
+def enum_name(capability: str) -> str:
+    """ "8.6" -> "SM86", as TensorRT-RTX calls it."""
+    return f"SM{capability.replace('.', '')}"
+
+
+def _nameable(target: str) -> tuple[str, ...]:
+    """`named` of the installed release; all of them where none is installed, which is told when it is needed."""
+    try:
+        return named(load(target))
+    except TargetUnavailableError:
+        return COMPUTE_CAPABILITIES
+
+
 def capabilities_for(target: str, compute_capability: tuple[int, int]) -> tuple[str, ...]:
     """What to compile for so that it runs on one GPU; empty where the library is not told."""
-    if not LIBRARIES[target].ahead_of_time or _later(compute_capability):
+    if not LIBRARIES[target].ahead_of_time or dotted(compute_capability) not in _nameable(target):
         return ()
     return (dotted(compute_capability),)
 
@@ -78,7 +96,8 @@ def shared_capabilities(target: str, compute_capability: tuple[int, int]) -> tup
     if not LIBRARIES[target].ahead_of_time:
         return None
     mine = capabilities_for(target, compute_capability) or (ANY,)
-    return DEFAULT_COMPUTE_CAPABILITIES if mine[0] in DEFAULT_COMPUTE_CAPABILITIES else mine
+    default = check_compute_capabilities(target, None)
+    return default if mine[0] in default else mine
 
 
 def _later(compute_capability: tuple[int, int]) -> bool:
@@ -102,7 +121,7 @@ def check_compute_capabilities(target: str, asked: tuple[str, ...] | None) -> tu
     """
     ahead = target in LIBRARIES and LIBRARIES[target].ahead_of_time
     if asked is None:
-        return DEFAULT_COMPUTE_CAPABILITIES if ahead else ()
+        return tuple(c for c in DEFAULT_COMPUTE_CAPABILITIES if c in _nameable(target)) if ahead else ()
     if not ahead:
         raise ContractError(
             f"--compute-capability {' '.join(asked)}: target {target!r} builds for the machine it runs on; leave it out"
@@ -112,6 +131,12 @@ def check_compute_capabilities(target: str, asked: tuple[str, ...] | None) -> tu
     if unknown := [capability for capability in asked if capability not in COMPUTE_CAPABILITIES]:
         raise ContractError(
             f"--compute-capability {' '.join(unknown)}: expected some of {', '.join(COMPUTE_CAPABILITIES)}, or {ANY}"
+        )
+    if unnamed := [capability for capability in asked if capability not in _nameable(target)]:
+        trt = load(target)
+        raise ContractError(
+            f"--compute-capability {' '.join(unnamed)}: {trt.__name__} {trt.__version__} does not know it, expected "
+            f"some of {', '.join(named(trt))}, or {ANY}; update it with `pip install --upgrade tensorrt-rtx`"
         )
     return tuple(sorted(set(asked), key=COMPUTE_CAPABILITIES.index))
 
