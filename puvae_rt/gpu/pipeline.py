@@ -167,7 +167,8 @@ class GpuPipeline(Resources):
         self._synchronize()
         host = batch.host_outputs
         purified = Purified(*(host[name].copy() for name in (PURIFIED, INDEX, RMSE, SCORE)))
-        return PurifiedBatch(purified, host[LOGITS].copy() if LOGITS in host else None)
+        replayed = self._last is not None and self._last.replayed
+        return PurifiedBatch(purified, host[LOGITS].copy() if LOGITS in host else None, replayed)
 
     def forget(self) -> None:
         """Overwrites the results in every buffer: a call that does nothing shows then."""

@@ -54,12 +54,13 @@ class Plan:
         steps: what it does.
     Attributes:
         name, steps: those given.
+        replayed: whether the last call was one graph launch.
         obstacle: why it is not captured; None when it is, or will be.
     """
 
     def __init__(self, device: Device, stream: Stream, name: str, steps: Steps) -> None:
         self._device, self._stream, self.name, self.steps = device, stream, name, steps
-        self._warm = False
+        self._warm = self.replayed = False
         self._graph: Graph | None = None
         self.obstacle: str | None = None
         if not device.captures:
@@ -77,16 +78,17 @@ class Plan:
             self._capture()
         elif changed and self._graph is not None:
             self._update(self._graph)
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
+        if self._graph is None:
             self.enqueue()
+            return
+        self._graph.launch(self._stream)
+        self.replayed = True
 
     def enqueue(self) -> None:
         """The steps one by one, whether there is a graph or not."""
         for step in self.steps.work:
             step.enqueue()
-        self._warm = True
+        self._warm, self.replayed = True, False
 
     def close(self) -> None:
         """Frees the graph; the next run enqueues plainly."""

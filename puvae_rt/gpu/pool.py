@@ -62,6 +62,13 @@ class GpuEngine:
         with self.pipeline() as pipeline:
             return pipeline.checked_frame(frame, [roi], "gray8" if frame.ndim == 2 else "bgr8")
 
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """As `GpuPipeline.obstacles`, of the pipelines that are not at work now."""
+        with self._lock:
+            idle = list(self._idle)
+        return {shape: reason for pipeline in idle for shape, reason in pipeline.obstacles.items()}
+
     @contextmanager
     def pipeline(self) -> Iterator[GpuPipeline]:
         """A pipeline of one's own while the block lasts."""

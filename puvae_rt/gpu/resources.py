@@ -42,6 +42,7 @@ class Resources:
         self._program = Program(device, self.stream, engines, self._buffers)
         self._in_flight = InFlight(device, self.stream)
         self._plans = Plans(graphs, self._in_flight.keep)
+        self._last: Plan | None = None  # of the last call
         self._pending = self._closed = False  # pending: the host did not wait for the last call
 
     @property
@@ -110,7 +111,9 @@ class Resources:
 
     def _plan(self, key: tuple[Hashable, ...], make: Callable[[], Steps]) -> Plan:
         self.device.activate()  # TensorRT works on the thread's current GPU
-        return self._plans.get(key, lambda: Plan(self.device, self.stream, " ".join(map(str, key)), make()))
+        plan = self._plans.get(key, lambda: Plan(self.device, self.stream, " ".join(map(str, key)), make()))
+        self._last = plan
+        return plan
 
     def _wait_for_pending(self) -> None:
         """Page-locked memory may be written again only when the copies out of it are done."""

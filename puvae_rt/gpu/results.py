@@ -16,10 +16,12 @@ class PurifiedBatch:
     Attributes:
         purified: the projections, and the distances that decided.
         logits: float32 [N,K] of the classifier; None where the pipeline has none.
+        replayed: whether the call was one replay of a CUDA graph, not step by step, which takes longer.
     """
 
     purified: Purified
     logits: Floats | None
+    replayed: bool = False
 
     @property
     def labels(self) -> Ints:

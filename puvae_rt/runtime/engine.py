@@ -51,6 +51,10 @@ class FrameEngine(Engine, Protocol):
     def classifies(self) -> bool:
         """Whether its labels are a classifier's."""
 
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Shape of call -> why it is not replayed as one CUDA graph."""
+
     def run_frame(self, frame: Bytes, roi: Roi) -> PurifiedBatch:
         """One region of a checked frame, BGR or gray."""
 

@@ -45,6 +45,7 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
         "source_sha256": model.sha256[WEIGHTS_FILE],
         "classifier_sha256": model.sha256[f"{model.default_classifier}.onnx"],
         "library": version,
+        "build": library.BUILD,
         "gpu": ", ".join(capabilities or (gpu.name, library.dotted(gpu.compute_capability))),
         "puvae_rt": __version__,
         "prior": choice.prior,

@@ -151,7 +151,13 @@ class Purifier:
         clock.lap("purify")
         label = int(outcome.labels[0]) if engine.classifies else self._label(outcome.purified)
         clock.lap("classify")
-        return _result(outcome.purified, label, clock)
+        return _result(outcome.purified, label, clock, outcome.replayed)
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Kind of call -> why it is not replayed as one CUDA graph; empty where all are or will be, and on a CPU."""
+        engine = self._open_engine()
+        return engine.obstacles if isinstance(engine, FrameEngine) else {}
 
     def close(self) -> None:
         """Frees the engine; every later call raises ClosedError. Closing twice is allowed."""
@@ -221,7 +227,7 @@ class Stopwatch:
         return {**self._laps, "total": (self._last - self._start) * 1e3}
 
 
-def _result(purified: Purified, label: int, clock: Stopwatch) -> Result:
+def _result(purified: Purified, label: int, clock: Stopwatch, replayed: bool | None = None) -> Result:
     projected = int(purified.projected[0])
     return Result(
         purified.images[0],
@@ -231,6 +237,7 @@ def _result(purified: Purified, label: int, clock: Stopwatch) -> Result:
         degraded=projected == NO_LABEL,
         projected=projected,
         score=purified.score[0],
+        replayed=replayed,
     )
 
 

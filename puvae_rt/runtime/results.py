@@ -75,6 +75,8 @@ class Result:
         degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1.
         projected: the class of the projection that `image` is, whatever the classifier sees in it; -1 when degraded.
         score: float32 [K], what was minimized, as in `Purified`.
+        replayed: on a GPU, whether the frame was one replay of a CUDA graph. False at the first frame of a kind; if it
+            stays so, `Purifier.obstacles` tells why. None on a CPU.
     """
 
     image: Floats
@@ -84,3 +86,4 @@ class Result:
     degraded: bool
     projected: int
     score: Floats
+    replayed: bool | None = None

@@ -14,6 +14,7 @@ from export.precision import to_fp16
 from puvae_rt.contract import ImageContract, Score
 from puvae_rt.errors import BuildError, ContractError, TargetUnavailableError
 from puvae_rt.gpu import tensorrt as trt
+from puvae_rt.gpu.tensorrt import build as build_module
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.graph.passes import apply, exact_passes
 from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
@@ -90,6 +91,20 @@ def test_normalised_contrast_costs_two_kernels() -> None:
     plan = build(to_fp16(engine_graph(COLOR, normalized=True)))
     assert layers.kernels(layers.listed(plan)) == layers.kernels(layers.listed(build(to_fp16(engine_graph(COLOR))))) + 2
     layers.check_precision(layers.listed(plan), "fp16")
+
+
+def test_an_rtx_engine_allocates_nothing_while_it_runs(monkeypatch: pytest.MonkeyPatch, rtx: Any) -> None:
+    """What allocates while it runs cannot be captured in a CUDA graph."""
+    configured: list[bool] = []
+    add_profile = build_module._add_profile
+
+    def note(builder: Any, config: Any, *rest: Any) -> None:
+        configured.append(config.get_flag(rtx.BuilderFlag.REQUIRE_USER_ALLOCATION))
+        add_profile(builder, config, *rest)
+
+    monkeypatch.setattr(build_module, "_add_profile", note)
+    assert build(to_fp16(engine_graph(GRAY))).data
+    assert configured == [True]
 
 
 def test_turing_is_selectable() -> None:

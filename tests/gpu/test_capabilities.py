@@ -75,6 +75,7 @@ def test_an_engine_that_is_built_for_this_machine_is_kept_for_its_gpu(monkeypatc
         with EmulatedDevice(properties=properties) as device:
             on_demand.bundle_of(shipped("mnist"), "tensorrt", device)
     assert [slot["gpu"] for slot in slots] == ["Orin, 8.7", "Orin, 8.6", "H100, 9.0", "H100, 9.0"]
+    assert {slot["build"] for slot in slots} == {library.BUILD}, "an engine built with other settings is not taken"
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_built(monkeypatch) -> None:

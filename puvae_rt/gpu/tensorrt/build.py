@@ -61,6 +61,7 @@ def build_plan(
     config = log.require("create_builder_config", builder.create_builder_config())
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
+    _forbid_allocation(trt, config)
     _set_compute_capabilities(trt, config, log, compute_capabilities)
     _add_profile(builder, config, log, batch, shapes)
     data = bytes(log.require("build_serialized_network", builder.build_serialized_network(network, config)))
@@ -68,6 +69,12 @@ def build_plan(
     ahead = library.LIBRARIES[target].ahead_of_time  # there is no GPU to load the engine on: the list is in the log
     listing = tuple(log.listing) if ahead else (_inspected(trt, logger, log, data),)
     return SerializedEngine(data, listing, seconds, str(trt.__version__))
+
+
+def _forbid_allocation(trt: Any, config: Any) -> None:
+    """An engine of TensorRT-RTX may allocate while it runs, unless it is told not to: no graph can hold that."""
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def _set_compute_capabilities(trt: Any, config: Any, log: BuildLog, capabilities: tuple[str, ...]) -> None:

@@ -41,6 +41,7 @@ LIBRARIES = {
 }
 MODULES = {target: library.module for target, library in LIBRARIES.items()}
 COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # that TensorRT-RTX knows by name
+BUILD = "tf32 off, user allocation"  # what every engine is built with: those of other settings leave the caches
 ANY = "any"  # in place of a list: every GPU that TensorRT-RTX serves, those too that are later than its names
 # One engine serves all of these in the same kernels; adding 7.5 costs the others two launches a frame.
 DEFAULT_COMPUTE_CAPABILITIES = COMPUTE_CAPABILITIES[1:]
