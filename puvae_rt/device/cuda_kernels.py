@@ -99,4 +99,4 @@ def _destroy_graph(driver: Driver, executable: Any, template: Any) -> None:
 
 def _pointers(arguments: Sequence[Any]) -> Any:
     """void*[]: the address of each argument, which the driver reads during the call."""
-    return (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+    return (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,11 +16,11 @@ from puvae_rt.runtime.preprocess import Bytes, Roi
 NV12 = "nv12"
 MAX_COORDINATE = 1 << 30  # moved by a frame's side it is still an int32
 Regions: TypeAlias = Sequence[Roi]  # checked: integers, small enough for the kernel
+_U8 = np.dtype(np.uint8)
 _SAMPLES = {"bgr8": (3,), "rgb8": (3,), "gray8": (), NV12: ()}  # of a pixel, as the array's last axis
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """Pixels on the device."""
 
     address: int
@@ -46,17 +45,21 @@ def checked_regions(regions: Sequence[Roi]) -> Regions:
 
     InputError unless each is four integers of a size that a frame can have.
     """
+    boxes = []
     try:
-        boxes = [tuple(map(operator.index, region)) for region in regions]
-    except TypeError:
-        boxes = [()]
-    if any(len(box) != 4 for box in boxes):
-        raise InputError(f"regions: got {regions!r}, expected (x, y, width, height) of each, integers; round them")
-    if any(not -MAX_COORDINATE <= number <= MAX_COORDINATE for box in boxes for number in box):
+        for region in regions:
+            x, y, width, height = map(operator.index, region)
+            boxes.append((x, y, width, height))
+    except (TypeError, ValueError):
         raise InputError(
-            f"regions: got {regions!r}, expected x, y, width, height up to {MAX_COORDINATE}; cut them to the frame"
-        )
-    return [(x, y, width, height) for x, y, width, height in boxes]
+            f"regions: got {regions!r}, expected (x, y, width, height) of each, integers; round them"
+        ) from None
+    for box in boxes:
+        if max(box) > MAX_COORDINATE or min(box) < -MAX_COORDINATE:
+            raise InputError(
+                f"regions: got {regions!r}, expected x, y, width, height up to {MAX_COORDINATE}; cut them to the frame"
+            )
+    return boxes
 
 
 def host_frame(pixels: Bytes, regions: Regions, layout: str) -> tuple[Bytes, Regions]:
@@ -68,11 +71,20 @@ def host_frame(pixels: Bytes, regions: Regions, layout: str) -> tuple[Bytes, Reg
     if layout == NV12:
         return pixels, regions
     height, width = pixels.shape[:2]
-    left = min(max(min(x for x, _, _, _ in regions), 0), width - 1)
-    top = min(max(min(y for _, y, _, _ in regions), 0), height - 1)
-    right = min(max(max(x + w for x, _, w, _ in regions), 1), width)
-    bottom = min(max(max(y + h for _, y, _, h in regions), 1), height)
+    left, top, right, bottom = _hull(regions)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    right, bottom = min(max(right, 1), width), min(max(bottom, 1), height)
     return pixels[top:bottom, left:right], [(x - left, y - top, w, h) for x, y, w, h in regions]
+
+
+def _hull(regions: Regions) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of what holds every region."""
+    x, y, width, height = regions[0]
+    left, top, right, bottom = x, y, x + width, y + height
+    for x, y, width, height in regions[1:]:
+        left, top = min(left, x), min(top, y)
+        right, bottom = max(right, x + width), max(bottom, y + height)
+    return left, top, right, bottom
 
 
 def check_host_frame(pixels: Any, layout: str) -> None:
@@ -92,7 +104,7 @@ def _check_layout(shape: tuple[int, ...], dtype: object, layout: str) -> None:
     if layout not in FORMATS:
         raise InputError(f"frame of layout {layout!r}: expected one of {', '.join(FORMATS)}; convert it first")
     samples = _SAMPLES[layout]
-    if dtype != np.uint8 or len(shape) != 2 + len(samples) or shape[2:] != samples or 0 in shape:
+    if dtype != _U8 or len(shape) != 2 + len(samples) or shape[2:] != samples or 0 in shape:
         raise InputError(f"frame: got {dtype} {shape}, expected uint8 [H,W{',3' if samples else ''}] for {layout}")
     if layout == NV12 and (shape[0] % 3 or shape[1] % 2):
         raise InputError(f"frame: got NV12 of {shape}, expected [H*3/2,W] with even sides")

@@ -117,7 +117,7 @@ class GpuPipeline(Resources):
         self._refuse_sampling()
         frame = self._upload(pixels, regions, batch, layout)
         self._run_frame(batch, frame)
-        return self.collect(batch.count)
+        return self._collect(batch)
 
     def run(self, images: Floats, noise: Floats | None = None) -> PurifiedBatch:
         """A batch on the host.
@@ -154,8 +154,7 @@ class GpuPipeline(Resources):
 
     def plan_for_frame(self, count: int, layout: str) -> Plan:
         """What `frame` and `enqueue_frame` run for so many regions of a frame in this layout."""
-        batch = self._batch(count)
-        return self._plan(("frame", count, layout), lambda: self._program.frame(batch, layout))
+        return self._frame_plan(self._batch(count), layout)
 
     def collect(self, count: int) -> PurifiedBatch:
         """Waits, and copies the results out of the buffers that the next call overwrites.
@@ -163,7 +162,9 @@ class GpuPipeline(Resources):
         Args:
             count: images of the call.
         """
-        batch = self._batch(count)
+        return self._collect(self._batch(count))
+
+    def _collect(self, batch: Batch) -> PurifiedBatch:
         self._synchronize()
         host = batch.host_outputs
         purified = Purified(*(host[name].copy() for name in (PURIFIED, INDEX, RMSE, SCORE)))
@@ -241,8 +242,11 @@ class GpuPipeline(Resources):
         return Frame(frame.address, part.shape[0], part.shape[1], part.nbytes // part.shape[0], layout)
 
     def _run_frame(self, batch: Batch, frame: Frame) -> None:
-        plan = self.plan_for_frame(batch.count, frame.layout)
-        plan.run(self._program.frame_arguments(batch, frame).values())
+        plan = self._frame_plan(batch, frame.layout)
+        plan.run(self._program.frame_arguments(batch, frame))
+
+    def _frame_plan(self, batch: Batch, layout: str) -> Plan:
+        return self._plan(("frame", batch.count, layout), lambda: self._program.frame(batch, layout))
 
     def _device_plan(self, batch: Batch, array: DeviceArray) -> Plan:
         """What reads the array in place; or, behind a copy of it, what reads the pipeline's own images."""

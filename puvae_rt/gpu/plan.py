@@ -97,9 +97,9 @@ class Plan:
             self._graph = None
 
     def _set(self, arguments: Sequence[Any]) -> bool:
-        before = [argument.value for argument in self._variable.arguments]
-        self._variable.arguments = arguments
-        return before != [argument.value for argument in arguments]
+        variable = self._variable
+        before, variable.arguments = variable.arguments, arguments
+        return before is not arguments
 
     @property
     def _variable(self) -> Kernel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE
 from puvae_rt.device import Device, Stream
@@ -16,6 +17,7 @@ from puvae_rt.kernels.launch import PreprocessArgs, SelectProjectionArgs, prepro
 
 UPLOAD, REGIONS, PREPROCESS, ENGINE = "upload", "regions", "preprocess", "engine"
 SELECT, CLASSIFIER, DOWNLOAD = "select", "classifier", "download"
+REMEMBERED = 64  # frames, by address and shape, whose arguments are kept
 
 
 class Program:
@@ -31,6 +33,7 @@ class Program:
     def __init__(self, device: Device, stream: Stream, engines: Engines, buffers: Buffers) -> None:
         self._stream, self._engines, self._buffers = stream, engines, buffers
         self._kernels = device.kernels()
+        self._of_frames: dict[tuple[int, Frame], tuple[Any, ...]] = {}
 
     def batch(self, batch: Batch) -> Steps:
         """Images of the host, results on the host."""
@@ -52,8 +55,16 @@ class Program:
         executions = self._executions(batch, image)
         return Steps(tuple(self._compute(batch, image, executions)), executions)
 
-    def frame_arguments(self, batch: Batch, frame: Frame) -> PreprocessArgs:
-        """Of the preprocess kernel, for this frame and the regions uploaded."""
+    def frame_arguments(self, batch: Batch, frame: Frame) -> tuple[Any, ...]:
+        """Of the preprocess kernel, for this frame and the regions uploaded: the same object for a frame of before."""
+        key = batch.count, frame
+        if key not in self._of_frames:
+            if len(self._of_frames) >= REMEMBERED:
+                self._of_frames.clear()
+            self._of_frames[key] = self._frame_arguments(batch, frame).values()
+        return self._of_frames[key]
+
+    def _frame_arguments(self, batch: Batch, frame: Frame) -> PreprocessArgs:
         return PreprocessArgs(
             pixels=frame.address,
             chroma=frame.chroma,

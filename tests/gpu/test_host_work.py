@@ -20,12 +20,13 @@ from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.tensorrt import library
 from tests.device import driver
 from tests.device.conftest import cuda_over
-from tests.gpu import fake_tensorrt
+from tests.gpu import fake_tensorrt, host_work
 from tests.gpu.bundles import save_gpu_bundle
 from tests.gpu.test_pipeline import images
 
 DRIVER = (emulated.__path__[0], driver.__file__)  # what stands for CUDA's driver
-MOST_CALLS_A_FRAME = 240
+MOST_LOOPS = 1.6  # of host_work.fixed_loop, in the time of a frame
+MOST_CALLS_A_FRAME = 190
 MOST_CALLS_A_BATCH = 90
 
 
@@ -68,6 +69,14 @@ def test_a_frame_is_little_work_for_the_host(pipeline: GpuPipeline) -> None:
         pipeline.frame(frame, [regions[i]], "bgr8")
     counts = [calls_of(lambda region=region: pipeline.frame(frame, [region], "bgr8")) for region in regions[3:]]
     assert max(counts) <= MOST_CALLS_A_FRAME, counts
+
+
+def test_a_frame_takes_no_longer_than_a_loop_of_the_interpreter() -> None:
+    """`host_work.LIMIT_US` in the machine's own measure: the loop takes some 25 us where a frame may take 40."""
+    with host_work.pipeline() as pipeline:
+        taken = host_work.quietest(pipeline, rounds=30, runs=100)
+    p50 = {name: float(np.median(each)) for name, each in taken.items()}
+    assert max(p50.values()) <= MOST_LOOPS * p50[host_work.LOOP], p50
 
 
 def test_a_batch_is_little_work_for_the_host(pipeline: GpuPipeline) -> None:
