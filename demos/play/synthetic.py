@@ -5,9 +5,11 @@ The digits are real images; desk, cards, light, blur and sensor noise are comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import cv2
@@ -79,6 +81,7 @@ class SyntheticClip:
     name: ClassVar[str] = "synthetic"
     fps: ClassVar[float] = FPS
     dropped: ClassVar[int] = 0
+    counts: ClassVar[Mapping[str, int]] = MappingProxyType({})
 
     samples: Samples
     frames: int = 300
@@ -100,7 +103,8 @@ class SyntheticClip:
             card = _Card.drawn(self.samples.images[sample, 0], turn, rng)
             for index in range(first, min(first + self.hold, self.frames)):
                 image, box = studio.shoot(card, index - first, rng)
-                yield Frame(image, index, Truth(int(self.samples.labels[sample]), box))
+                truth = Truth(int(self.samples.labels[sample]), box)
+                yield Frame(image, index, truth, time.monotonic(), seconds=index / FPS)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -21,6 +21,9 @@ os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")
 # FFmpeg prints addresses with their passwords where a part of a stream fails; what matters is an error of ours.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
+# A camera that gives nothing is known in a second less than ours.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "4")
+
 _TEXT_CODEC = "ansi"  # FFmpeg paints text files as a terminal would
 
 

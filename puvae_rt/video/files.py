@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -15,15 +17,15 @@ from puvae_rt.video.capture import announced_fps, check_video, checked_frame, co
 from puvae_rt.video.container import read_layout
 from puvae_rt.video.frames import Frame, Truth
 from puvae_rt.video.truth import read_truth, truth_path
+from puvae_rt.video.uri import EXPECTED
 from puvae_rt.video.urls import redact_url
 
 logger = logging.getLogger(__name__)
 
 _SLACK, _SLACK_SHARE = 2, 0.02  # frames that the decoder may leave out at either end of a healthy video
 
-_EXPECTED = "expected a video file, a camera's index, a URL or 'synthetic'"
 _KINDS = {
-    stat.S_IFDIR: "a folder; make a video of its images",
+    stat.S_IFDIR: "a folder, not a file; give the text, or a folder of images",
     stat.S_IFIFO: "a FIFO, not a regular file; write the video to a file, or stream it to a URL",
     stat.S_IFSOCK: "a socket, not a regular file; give its URL",
     stat.S_IFCHR: "a device, not a regular file; a camera is given by its index",
@@ -39,6 +41,7 @@ class FileSource:
     """
 
     dropped = 0
+    counts: Mapping[str, int] = Counter()  # a file has no events but its end
 
     def __init__(self, path: Path) -> None:
         _check_regular(path)
@@ -60,8 +63,10 @@ class FileSource:
             read, image = self._capture.read()
             if not read:
                 break
+            captured = time.monotonic()
             seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-            yield Frame(checked_frame(image, self.name, index), index, self._truth_of(index))
+            image = checked_frame(image, self.name, index)
+            yield Frame(image, index, self._truth_of(index), captured, seconds=seconds)
         self._check_complete(index, seconds)
 
     def close(self) -> None:
@@ -122,4 +127,4 @@ def _check_regular(path: Path) -> None:
             return
         what = f"got {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}"
     shown = redact_url(str(path)).encode("utf-8", "backslashreplace").decode("utf-8")
-    raise VideoError(f"{shown}: {what}; {_EXPECTED}")
+    raise VideoError(f"{shown}: {what}; {EXPECTED}")

@@ -1,4 +1,4 @@
-"""Cameras and streams: a thread reads, the newest frame is kept, what nobody took in time is counted."""
+"""Cameras and streams: a thread reads, a policy says which frames are kept, what nobody took in time is counted."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-import cv2
 
 from puvae_rt._moved import renamed
 from puvae_rt.errors import PuvaeError, VideoError
-from puvae_rt.video.capture import Capture, announced_fps, check_video, checked_frame
+from puvae_rt.video.buffer import FrameBuffer
+from puvae_rt.video.capture import Capture
+from puvae_rt.video.events import Event, EventKind, Fault
+from puvae_rt.video.feeds import Feed, OpenCvFeed, Shot, nothing_within
 from puvae_rt.video.frames import Frame
-from puvae_rt.video.urls import redact_url
+from puvae_rt.video.policy import LATEST, Policy
+from puvae_rt.video.reconnect import Attempts, Reconnect
 
 OPEN_SECONDS, READ_SECONDS = 15.0, 5.0
 # FFmpeg's own limits: shorter than ours together, so that its thread is back before anybody gives it up.
 STREAM_OPEN_SECONDS, STREAM_READ_SECONDS = 10.0, 4.0
-MAX_CAMERA = 255  # larger numbers mean other things to OpenCV
+_MOST_CORRUPT = 100  # corrupt frames one behind the other, after which a connection is taken for lost
 _CLOSE_SECONDS = 1.0  # the reader is not waited for longer: it may hang in the driver
 _EXIT_SECONDS = STREAM_OPEN_SECONDS + STREAM_READ_SECONDS
 
@@ -30,97 +32,160 @@ _sources: weakref.WeakSet[LiveSource] = weakref.WeakSet()  # a source lives as l
 class LiveSource:
     """Frames as they happen. `open_capture` is called, and everything is read, in a thread of its own.
 
+    Where the source is lost, it is opened anew as `reconnect` says; without one, the loss is an error.
+
+    Args:
+        name: for messages; an address only without its secrets.
+        open_capture: opens what frames are read from.
+        open_seconds: until the first frame.
+        read_seconds: between two frames; after that the source has stalled.
+        policy: which frames are kept for a consumer that is slower.
+        reconnect: how a lost source is tried again; None is not at all.
+        device: of a camera, which is gone when it was unplugged.
     Raises:
-        VideoError: no frame within `open_seconds` at construction, or within `read_seconds` later on; the end of the
-            stream, which cannot be told from a lost connection.
+        VideoError: no frame within `open_seconds` at construction; while it is iterated: the source stalled, was lost,
+            or did not come back.
 
     Attributes:
-        name: for messages and reports; an address only without its secrets.
+        name: as given.
         fps: frames per second, as the camera announces them.
-        dropped: frames that went by unseen so far.
     """
 
     def __init__(
         self,
         name: str,
-        open_capture: Callable[[], Capture],
+        open_capture: Callable[[], Capture | Feed],
         open_seconds: float = OPEN_SECONDS,
         read_seconds: float = READ_SECONDS,
+        *,
+        policy: Policy = LATEST,
+        reconnect: Reconnect | None = None,
+        device: Path | None = None,
     ) -> None:
-        self.name, self.fps, self.dropped = name, 0.0, 0
-        self._read_seconds = read_seconds
-        self._changed = threading.Condition()
-        self._latest: Frame | None = None
-        self._error: BaseException | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(open_capture,), name=name, daemon=True)
+        self.name, self.fps = name, 0.0
+        self._open_capture, self._read_seconds, self._device = open_capture, read_seconds, device
+        self._reconnect, self._attempts = reconnect, Attempts(reconnect or Reconnect())
+        self._buffer = FrameBuffer(policy)
+        self._index = 0
+        self._size: tuple[int, int] | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         _sources.add(self)
         self._thread.start()
         try:
-            with self._changed:
-                self._wait(open_seconds)
+            if not self._buffer.wait(open_seconds):
+                raise VideoError(nothing_within(self.name, open_seconds))
+            self._buffer.raise_if_dead()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def dropped(self) -> int:
+        """Frames that went by unseen so far."""
+        return self._buffer.dropped
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Events so far, by kind."""
+        return self._buffer.counts
+
     def __iter__(self) -> Iterator[Frame]:
+        return (item for item in self.items() if isinstance(item, Frame))
+
+    def items(self) -> Iterator[Frame | Event]:
+        """Frames with the events between them, in their order."""
+        bound = self._read_seconds if self._reconnect is None else self._reconnect.give_up + self._read_seconds
         while True:
-            yield self._take()
+            try:
+                item = self._buffer.take(bound)
+            except TimeoutError:
+                raise VideoError(nothing_within(self.name, bound)) from None
+            if item is None:
+                return
+            yield item
 
     def close(self) -> None:
         """Ends the reader; one that hangs in OpenCV is left behind after a second (`still_reading`)."""
-        self._closed = True
+        self._stop()
         self._thread.join(_CLOSE_SECONDS)
 
-    def _take(self) -> Frame:
-        """The newest frame not yet seen; a pending one before the error that followed it."""
-        with self._changed:
-            frame, self._latest = self._wait(self._read_seconds), None
-            return frame
+    def _stop(self) -> None:
+        self._closing.set()
+        self._buffer.close()
 
-    def _wait(self, seconds: float) -> Frame:
-        """The newest frame, left in its place; the lock is held."""
-        if not self._changed.wait_for(lambda: self._latest is not None or self._error is not None, seconds):
-            raise _nothing_within(self.name, seconds)
-        if self._latest is None:
-            assert self._error is not None
-            raise self._error
-        return self._latest
-
-    def _run(self, open_capture: Callable[[], Capture]) -> None:
+    def _run(self) -> None:
+        """The reader: opens, reads until the source is lost, waits, opens again."""
         try:
-            capture = open_capture()
-            try:
-                self._read(capture)
-            finally:
-                capture.release()
+            self._read_all(self._open())
+            while not self._closing.is_set() and (feed := self._open_again()) is not None:
+                self._read_all(feed)
+            self._buffer.end()
         except Exception as error:  # carried over to the thread that asks for frames
-            wrapped = error if isinstance(error, PuvaeError) else VideoError(f"{self.name}: the reader failed: {error}")
-            with self._changed:
-                self._error = wrapped
-                self._changed.notify_all()
+            ours = isinstance(error, PuvaeError)
+            self._buffer.end(error if ours else VideoError(f"{self.name}: the reader failed: {error}"))
 
-    def _read(self, capture: Capture) -> None:
-        check_video(capture, self.name)
-        self.fps = announced_fps(capture)
-        index = 0
-        while not self._closed:
-            started = time.monotonic()
-            read, image = capture.read()
-            if not read:
-                if (waited := time.monotonic() - started) >= self._read_seconds / 2:
-                    raise _nothing_within(self.name, round(waited, 1))
-                raise VideoError(
-                    f"{self.name}: got {index} frames, then it ended or the connection was lost; reconnect"
-                )
-            self._put(Frame(checked_frame(image, self.name, index), index))
-            index += 1
+    def _open(self) -> Feed:
+        opened = self._open_capture()
+        feed = opened if isinstance(opened, Feed) else OpenCvFeed(opened, self.name, self._read_seconds, self._device)
+        self.fps = feed.fps
+        return feed
 
-    def _put(self, frame: Frame) -> None:
-        with self._changed:
-            self.dropped += self._latest is not None
-            self._latest = frame
-            self._changed.notify_all()
+    def _read_all(self, feed: Feed) -> None:
+        """Until it is closed, or lost; a Fault where it may not be opened again."""
+        broken = 0
+        try:
+            while not self._closing.is_set():
+                try:
+                    shot = feed.read()
+                except Fault as fault:
+                    broken = broken + 1 if fault.kind is EventKind.CORRUPT else 0
+                    if fault.kind is EventKind.CORRUPT and broken < _MOST_CORRUPT:
+                        self._note(EventKind.CORRUPT, str(fault))
+                        continue
+                    return self._lose(fault)
+                broken = 0
+                self._put(shot)
+        finally:
+            feed.close()
+        return None
+
+    def _lose(self, fault: Fault) -> None:
+        self._note(fault.kind, str(fault))
+        if self._reconnect is None:
+            message = str(fault).removeprefix(f"{self.name}: ")
+            ended = fault.kind is EventKind.LOST
+            raise VideoError(f"{self.name}: {f'got {self._index} frames, then ' if ended else ''}{message}") from fault
+        self._attempts.lost()
+
+    def _open_again(self) -> Feed | None:
+        """The source, opened anew; None when it was closed meanwhile. VideoError once it is given up."""
+        reason = "it was lost"
+        while (wait := self._attempts.next_wait()) is not None:
+            if self._closing.wait(wait):
+                return None
+            try:
+                return self._open()
+            except VideoError as error:
+                reason = str(error).removeprefix(f"{self.name}: ")
+        raise VideoError(
+            f"{self.name}: lost, and no frame again within {self._attempts.seconds:.0f} s and {self._attempts.tries} "
+            f"tries; the last one: {reason}"
+        )
+
+    def _put(self, shot: Shot) -> None:
+        if self._attempts.down:
+            self._note(EventKind.RECONNECTED, f"{self.name}: back after {self._attempts.seconds:.1f} s")
+            self._attempts.recovered()
+        size = shot.image.shape[1], shot.image.shape[0]
+        if self._size is not None and self._size != size:
+            self._note(EventKind.RESIZED, f"{self.name}: {self._size[0]}x{self._size[1]} -> {size[0]}x{size[1]}")
+        self._size = size
+        self._buffer.put(Frame(shot.image, self._index, captured=shot.captured, clock=shot.clock))
+        self._index += 1
+
+    def _note(self, kind: EventKind, detail: str) -> None:
+        self._buffer.note(Event(kind, self._index, time.monotonic(), detail))
 
 
 def still_reading() -> bool:
@@ -135,51 +200,10 @@ def still_reading() -> bool:
 @atexit.register
 def _end_readers() -> None:
     for source in list(_sources):
-        source._closed = True
+        source._stop()
     deadline = time.monotonic() + _EXIT_SECONDS
     for source in list(_sources):
         source._thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def open_camera(index: int) -> Capture:
-    """A camera of this machine by its number."""
-    capture = cv2.VideoCapture(index) if 0 <= index <= MAX_CAMERA else None
-    if capture is None or not capture.isOpened():
-        devices = ", ".join(sorted(path.name for path in Path("/dev").glob("video*"))) or "none"
-        raise VideoError(
-            f"camera {index}: cannot be opened (video devices here: {devices}); connect it, close other programs that "
-            "use it, and join the group 'video' if the device exists"
-        )
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver has that: the newest frame rather than a queue
-    return capture
-
-
-def open_stream(
-    url: str, open_seconds: float = STREAM_OPEN_SECONDS, read_seconds: float = STREAM_READ_SECONDS
-) -> Capture:
-    """A network stream with time limits inside FFmpeg too, so that its thread ends."""
-    limits = [
-        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1e3 * open_seconds)),
-        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1e3 * read_seconds)),
-    ]
-    name, started = redact_url(url), time.monotonic()
-    try:
-        url.encode("utf-8")  # OpenCV ends the process over anything else
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
-    except (UnicodeEncodeError, cv2.error) as error:
-        raise VideoError(f"{name}: cannot be opened as a video stream; it is no URL that OpenCV takes") from error
-    if capture.isOpened():
-        return capture
-    if (waited := time.monotonic() - started) >= open_seconds:
-        raise _nothing_within(name, round(waited, 1))
-    raise VideoError(
-        f"{name}: cannot be opened as a video stream: nothing answers there, or with something else than a video "
-        "(an error, a web page, a request for a password); check address, network and password"
-    )
-
-
-def _nothing_within(name: str, seconds: float) -> VideoError:
-    return VideoError(f"{name}: got no frame within {seconds:g} s; check its connection and address")
 
 
 _MOVED = {

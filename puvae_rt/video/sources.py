@@ -1,78 +1,95 @@
-"""Where frames come from: a file, a camera, a stream, or the synthetic clip. They differ in what slowness does.
+"""Where frames come from: a file, folder, camera, stream, or the synthetic clip. They differ in what slowness does.
 
-A file waits: every frame is seen. A camera or a stream does not: only its newest frame is worth having, and those
-that went by unseen are counted.
+A file waits: every frame is seen, unless it is paced as a camera. A camera or a stream does not wait: a policy says
+which of its frames are kept, and those that went by unseen are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from puvae_rt.errors import VideoError
 from puvae_rt.video.files import FileSource
-from puvae_rt.video.frames import Frame
-from puvae_rt.video.live import LiveSource, open_camera, open_stream
+from puvae_rt.video.folder import FolderSource
+from puvae_rt.video.live import LiveSource
+from puvae_rt.video.opening import device_of, opener
+from puvae_rt.video.paced import PacedSource
+from puvae_rt.video.policy import EVERY, LATEST, Policy
+from puvae_rt.video.reconnect import Reconnect
+from puvae_rt.video.source import VideoSource
 from puvae_rt.video.truth import truth_path
-from puvae_rt.video.urls import SCHEMES, SYNTHETIC, redact_url
+from puvae_rt.video.uri import SourceKind, SourceUri, parse_source
 
-_DIGITS = 9  # of a camera's index: more are none
-
-
-class VideoSource(Protocol):
-    """An open source of BGR frames."""
-
-    @property
-    def name(self) -> str:
-        """For messages and reports; an address without its secrets."""
-
-    @property
-    def fps(self) -> float:
-        """Frames per second, as the source announces them."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames that went by unseen so far; always 0 for a file."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames until the source ends. VideoError where it breaks off: frames seen before it are good."""
-
-    def close(self) -> None:
-        """Lets go of the camera, connection or file."""
+__all__ = ["AS_FAST", "AS_RECORDED", "Pace", "VideoSource", "files_of", "open_source"]
 
 
-def open_source(what: str | Path, synthetic: Callable[[], VideoSource]) -> VideoSource:
-    """A path, a camera's index, a URL, or "synthetic", which calls `synthetic`.
+@dataclass(frozen=True)
+class Pace:
+    """How fast frames come that could come at any speed.
 
+    Attributes:
+        rate: frames a second; a camera is asked for it. None with `own_times` is the source's own.
+        own_times: each frame at its own place in the file or recording.
+    """
+
+    rate: float | None = None
+    own_times: bool = False
+
+
+AS_FAST, AS_RECORDED = Pace(), Pace(own_times=True)  # as they are wanted; at their own times
+
+
+def open_source(
+    what: str | Path,
+    synthetic: Callable[[], VideoSource],
+    *,
+    pace: Pace = AS_FAST,
+    policy: Policy | None = None,
+    reconnect: Reconnect | None = Reconnect(),  # frozen
+) -> VideoSource:
+    """An open source; what `what` may be, `puvae_rt.video.uri` says.
+
+    Args:
+        what: a path, or the text behind --source.
+        synthetic: makes the synthetic clip.
+        pace: of what could come at any speed.
+        policy: which frames are kept for a slow consumer; None is `latest` for what is live or paced, else `every`.
+        reconnect: how a lost camera or stream is tried again; None is not at all.
     Raises:
         VideoError: it cannot be opened, or is not a video; `what` is of another type.
     """
-    if isinstance(what, Path):
-        return FileSource(what)
-    if not isinstance(what, str) or not what:
-        got = repr(what) if what == "" else f"{type(what).__name__}, not a string"
-        raise VideoError(f"source: got {got}; expected a video file, a camera's index, a URL or {SYNTHETIC!r}")
-    if what == SYNTHETIC:
+    uri = parse_source(what)
+    if uri.live:
+        return LiveSource(
+            uri.name,
+            opener(uri, pace.rate),
+            policy=policy or LATEST,
+            reconnect=reconnect,
+            device=device_of(uri),
+        )
+    source = _open_stored(uri, synthetic)
+    if pace == AS_FAST and policy in (None, EVERY):
+        return source
+    return PacedSource(source, pace.rate, policy or LATEST)
+
+
+def _open_stored(uri: SourceUri, synthetic: Callable[[], VideoSource]) -> VideoSource:
+    if uri.kind is SourceKind.SYNTHETIC:
         return synthetic()
-    if what.isdecimal():
-        return LiveSource(f"camera {what[:_DIGITS]}", lambda: open_camera(int(what[:_DIGITS])))
-    scheme, separator, _ = what.partition("://")
-    if not separator:
-        return FileSource(Path(what))
-    if scheme.lower() not in SCHEMES:
-        raise VideoError(f"{redact_url(what)}: got {scheme}://, expected one of {', '.join(SCHEMES)}")
-    return LiveSource(redact_url(what), lambda: open_stream(what))
+    if uri.kind is SourceKind.FOLDER:
+        return FolderSource(uri.path)
+    return FileSource(uri.path)
 
 
 def files_of(what: str) -> dict[str, Path]:
     """The files that `open_source(what)` reads, by what they are; none of a camera, a URL or the synthetic clip."""
-    if what == SYNTHETIC or what.isdecimal() or "://" in what:
-        return {}
     try:
-        found = Path(what).is_file()
-    except OSError:  # a name that no file can have
-        found = False
+        uri = parse_source(what)
+        found = uri.kind in (SourceKind.FILE, SourceKind.RECORDING) and uri.path.is_file()
+    except (OSError, ValueError, VideoError):  # a name that no file can have
+        return {}
     if not found:
         return {}
-    return {"--source": Path(what), "the ground truth of --source": truth_path(Path(what))}
+    return {"--source": uri.path, "the ground truth of --source": truth_path(uri.path)}

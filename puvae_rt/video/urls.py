@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 SYNTHETIC = "synthetic"  # a source that is no URL, file or camera
+GSTREAMER = "gstreamer"  # the scheme of a pipeline
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
 
 _HIDDEN = "***"
@@ -18,8 +19,11 @@ def redact_url(url: str) -> str:
 
     Hidden are the user's name (it may be a token) and password, all values of the query, of the fragment and of
     `name=value` in the path, and the key of an RTMP stream. A password may hold `/`, `?` or `@`: where a `:` or `@`
-    stands before the first `/`, everything up to the last @ is hidden. What is no URL comes back as it is.
+    stands before the first `/`, everything up to the last @ is hidden. Of a gstreamer:// pipeline only the elements are
+    shown. What is no URL comes back as it is.
     """
+    if url[: len(GSTREAMER) + 3].lower() == f"{GSTREAMER}://":
+        return _redact_pipeline(url)
     match = _URL.fullmatch(url)
     if match is None and _BARE.match(url) is None:
         return url
@@ -35,6 +39,13 @@ def redact_url(url: str) -> str:
     if scheme.lower().startswith("rtmp"):
         path = re.sub(r"^([^/]*/[^/]*/).+", rf"\1{_HIDDEN}", path)  # the last part is the stream's key
     return f"{scheme}{user}{path}{_redact_query(rest[at:])}"
+
+
+def _redact_pipeline(url: str) -> str:
+    """The elements of a pipeline: any property may hold an address or a password, so all their values are hidden."""
+    scheme, _, pipeline = url.partition("://")
+    elements = (re.match(r"\s*([A-Za-z0-9_-]*)", part) for part in pipeline.split("!"))
+    return f"{scheme}://" + " ! ".join(match.group(1) or _HIDDEN for match in elements if match)
 
 
 def _redact_query(query: str) -> str:

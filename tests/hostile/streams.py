@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-from puvae_rt.video.live import LiveSource, open_stream
+from puvae_rt.video.live import LiveSource
+from puvae_rt.video.opening import open_stream
 from puvae_rt.video.urls import redact_url
 from tests.hostile.damage import damaged
 from tests.hostile.harness import RIGHT, Kind

@@ -215,7 +215,7 @@ def special(folder: Path) -> dict[str, Path]:
 
 
 SPECIAL = {
-    "folder": "got a folder; make a video of its images",
+    "folder": "got a folder without images",
     "pipe": "got a FIFO, not a regular file",
     "socket": "got a socket, not a regular file",
     "device": "got a device, not a regular file; a camera is given by its index",

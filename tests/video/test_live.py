@@ -17,7 +17,8 @@ import pytest
 
 from puvae_rt.errors import VideoError
 from puvae_rt.video import live as live_module
-from puvae_rt.video.live import LiveSource, open_camera, open_stream, still_reading
+from puvae_rt.video.live import LiveSource, still_reading
+from puvae_rt.video.opening import open_camera, open_stream
 from puvae_rt.video.sources import open_source
 from puvae_rt.video.urls import redact_url
 from tests.video import clips
@@ -156,7 +157,8 @@ def wait_until(happened: Callable[[], bool]) -> None:
 ABANDONED = """
 import sys
 from functools import partial
-from puvae_rt.video.live import LiveSource, open_stream
+from puvae_rt.video.live import LiveSource
+from puvae_rt.video.opening import open_stream
 url = sys.argv[1]
 LiveSource(url, partial(open_stream, url, 1.5, 1.5), open_seconds=1.5)
 """
@@ -327,7 +329,7 @@ def test_stray_answers(answer: str, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_network_camera(mjpeg: str) -> None:
-    source = open_source(mjpeg, lambda: None)
+    source = open_source(mjpeg, lambda: None, reconnect=None)
     seen = []
     with pytest.raises(VideoError, match="it ended or the connection was lost"):
         seen.extend(iter(source))

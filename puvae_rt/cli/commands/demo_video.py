@@ -28,8 +28,9 @@ class Options:
 
     source: str = option(
         SYNTHETIC,
-        help="video to play: a file (ground truth is taken from clip.json beside clip.mp4), a camera's index, a URL, "
-        f"or '{SYNTHETIC}'",
+        help="video to play: a file (ground truth is taken from clip.json beside clip.mp4), a folder of images, a "
+        "camera's index or device, csi://N, a URL (rtsp, http, ...), gstreamer://PIPELINE, or "
+        f"'{SYNTHETIC}'",
     )
     model: str = option("mnist", help=f"shipped model, whose digits '{SYNTHETIC}' shows as well")
     bundle: Path | None = option(
