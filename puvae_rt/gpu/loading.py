@@ -81,7 +81,7 @@ def _compiled(
     version = library.load(source.target).__version__
     library.check_identity(manifest, device.properties, version, source.engine.parent)
     try:
-        engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine)
+        engine = trt.TrtEngine(source.target, source.engine.read_bytes(), source.engine, device.properties.name)
     except DeviceError:
         cache.forget(source.engine.parent)  # where it was built on demand
         raise
@@ -122,7 +122,7 @@ def _classifier(source: Source, model: Path, manifest: Manifest, device: Device,
 
     def opened(folder: Path) -> CompiledEngine:
         path = folder / ENGINE_PLAN_FILE
-        return trt.TrtEngine(source.target, path.read_bytes(), path)
+        return trt.TrtEngine(source.target, path.read_bytes(), path, device.properties.name)
 
     engine = cache.open_cached(f"classifier-{source.target}", identity, build, opened)
     if engine is None:

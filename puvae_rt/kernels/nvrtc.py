@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from puvae_rt.errors import BuildError, FileError, TargetUnavailableError
-from puvae_rt.files import atomic_file, read_bytes
+from puvae_rt.errors import BuildError, TargetUnavailableError
+from puvae_rt.kernels import stored
 from puvae_rt.refusal import install
-from puvae_rt.user_cache import MAX_KERNEL_BYTES, cache_folder, evict, mark_used, warn_unwritable
+from puvae_rt.user_cache import cache_folder
 
 OPTIONS = ("--std=c++17",)
-_MAX_BYTES = 64 << 20  # of one module; the product's have under one megabyte
-_DIGEST_BYTES = 32
 _INSTALL = f"install NVRTC with {install('cuda')}; for CUDA 12 boards, {install('cuda12')}"
 
 
@@ -47,11 +45,11 @@ def compile_for(
     options = (f"--gpu-architecture={kind}_{number}", *OPTIONS)
     key = hashlib.sha256("\0".join((digest, origin, *options)).encode()).hexdigest()[:24]
     folder = cache or cache_folder("kernels")
-    image = folder and _stored(folder / f"nvrtc-{key}.bin")
+    image = folder and stored.load(folder / f"nvrtc-{key}.bin")
     if not image:
         image = _compiled(api, source, (*options, f"--include-path={source.parent}"), kind)
         if folder is not None:
-            _store(folder / f"nvrtc-{key}.bin", image)
+            stored.store(folder / f"nvrtc-{key}.bin", image)
     return Compiled(image, origin)
 
 
@@ -122,26 +120,3 @@ def _api() -> Any:
             "`cmake -B build && cmake --build build`"
         ) from error
     return nvrtc
-
-
-def _stored(path: Path) -> bytes | None:
-    """What `_store` wrote, or None: nothing, or something else since."""
-    try:
-        content = read_bytes(path, _MAX_BYTES)
-    except FileError:
-        return None
-    digest, image = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(image).digest() != digest:
-        return None
-    mark_used(path)
-    return image
-
-
-def _store(path: Path, image: bytes) -> None:
-    """Behind its digest, whole or, where the cache cannot be written, not at all."""
-    try:
-        with atomic_file(path) as part:
-            part.write_bytes(hashlib.sha256(image).digest() + image)
-        evict(path.parent, MAX_KERNEL_BYTES, "nvrtc-*")
-    except OSError as error:
-        warn_unwritable("kernel", path.parent, error)

@@ -1,15 +1,18 @@
 """Writes tests/contracts/tensorrt.json: names and signatures of TensorRT's Python API, version by version.
 
     pip download --no-deps -d wheels tensorrt-cu13-bindings==11.4.0.106   # and the other versions
+    pip download --no-deps -d wheels --python-version 3.10 --only-binary=:all: tensorrt==8.5.3.1   # 8.6.0 as well
     python -m tests.contracts.extract_tensorrt wheels/*.whl
 
-The bindings' wheels come without NVIDIA's libraries. They are imported over empty ones, made on the spot: enough to
-look at every class, too little to call anything.
+The bindings' wheels come without NVIDIA's libraries, or those stay packed. They are imported over empty ones, made on
+the spot: enough to look at every class, too little to call anything. A wheel for another Python takes `python3.10` from
+the PATH.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +25,7 @@ CLASSES = (
     "Builder BuilderFlag ComputeCapability CudaGraphStrategy DataType DynamicShapesKernelSpecializationStrategy "
     "EngineInspector ErrorCode ExecutionContextAllocationStrategy HardwareCompatibilityLevel IBuilderConfig "
     "ICudaEngine IExecutionContext IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler "
-    "IProgressMonitor IRuntimeConfig ITensor LayerInformationFormat LayerType Logger MemoryPoolType "
+    "IProgressMonitor IRuntimeCache IRuntimeConfig ITensor LayerInformationFormat LayerType Logger MemoryPoolType "
     "NetworkDefinitionCreationFlag OnnxParser ParserError ProfilingVerbosity Runtime TensorIOMode"
 )
 ANYTHING = ["*"]
@@ -53,14 +56,17 @@ def main(wheels: list[str]) -> None:
 
 def describe(wheel: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
-        zipfile.ZipFile(wheel).extractall(folder)
+        packed = zipfile.ZipFile(wheel)
+        packed.extractall(folder, [name for name in packed.namelist() if not Path(name).name.startswith("lib")])
         package = next(p.parent for p in Path(folder).glob("*/__init__.py"))
         library = next(package.glob("tensorrt*.so"))
         stubs = Path(folder, "stubs")
         stubs.mkdir()
         make_stubs(library, stubs)
-        command = [sys.executable, "-c", INSPECT, folder, package.name, CLASSES]
-        done = subprocess.run(command, env={"LD_LIBRARY_PATH": str(stubs)}, capture_output=True, text=True)
+        command = [interpreter(wheel), "-c", INSPECT, folder, package.name, CLASSES]
+        done = subprocess.run(
+            command, env={"LD_LIBRARY_PATH": str(stubs), "PATH": os.environ["PATH"]}, capture_output=True, text=True
+        )
         if done.returncode:
             raise SystemExit(f"{wheel}: {done.stderr}")
     raw = json.loads(done.stdout)
@@ -68,6 +74,13 @@ def describe(wheel: Path) -> dict[str, object]:
     returned = {name: {m: returns(doc) for m, doc in members.items()} for name, members in raw["classes"].items()}
     returned = {name: {m: r for m, r in members.items() if r} for name, members in returned.items()}
     return {"names": raw["names"], "classes": classes, "returns": returned}
+
+
+def interpreter(wheel: Path) -> str:
+    """What the bindings are for, by the wheel's name."""
+    major, minor = re.search(r"-cp(\d)(\d+)-", wheel.name).groups()  # type: ignore[union-attr]
+    same = (int(major), int(minor)) == sys.version_info[:2]
+    return sys.executable if same else f"python{major}.{minor}"
 
 
 def make_stubs(library: Path, folder: Path) -> None:

@@ -23,6 +23,8 @@ NAMED = {
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
     "runtime": "Runtime",
+    "runtime_cache": "IRuntimeCache",
+    "runtime_config": "IRuntimeConfig",
     "trt": MODULE,
 }
 PASSED_THROUGH = {"require"}  # our own checks that give back their argument

@@ -121,8 +121,55 @@ class ICudaEngine:
         assert profile_index == 0
         return [(size, *self.get_tensor_shape(name)[1:]) for size in (1, 1, 8)]
 
-    def create_execution_context(self) -> IExecutionContext:
-        return IExecutionContext(self)
+    def create_execution_context(self, runtime_config: IRuntimeConfig | None = None) -> IExecutionContext:
+        context = IExecutionContext(self)
+        if runtime_config is not None:
+            runtime_config._used(self)
+        return context
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return IRuntimeConfig(self._fake)
+
+
+class IRuntimeCache:
+    """Holds the name of each engine's only kernel, once it is compiled."""
+
+    def __init__(self, fake: FakeTensorrt) -> None:
+        self._fake, self._kernels = fake, b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        assert self._fake.gpu_is_current(), "it is compared with the thread's current GPU"
+        environment, _, kernels = blob.partition(b":")
+        self._kernels = kernels if environment == self._fake.environment else self._kernels
+        return environment == self._fake.environment
+
+    def serialize(self) -> bytes:
+        return self._fake.environment + b":" + self._kernels
+
+
+class IRuntimeConfig:
+    def __init__(self, fake: FakeTensorrt) -> None:
+        self._fake, self._cache = fake, None
+
+    def create_runtime_cache(self) -> IRuntimeCache:
+        return IRuntimeCache(self._fake)
+
+    def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+        self._cache = cache
+        return True
+
+    def _used(self, engine: ICudaEngine) -> None:
+        """By a context, which compiles what the cache lacks."""
+        assert self.dynamic_shapes_kernel_specialization_strategy is Strategy.EAGER
+        assert self.cuda_graph_strategy is Strategy.DISABLED
+        kernel = f"kernel of {engine.num_io_tensors} tensors;".encode()
+        if kernel not in self._cache._kernels:
+            self._cache._kernels += kernel
+            self._fake.compiled += 1
+
+
+class Strategy(Enum):
+    EAGER, DISABLED = range(2)
 
 
 class FakeTensorrt:
@@ -134,6 +181,7 @@ class FakeTensorrt:
     def __init__(self, device: EmulatedDevice, gpu_is_current: Callable[[], bool]) -> None:
         self.device, self.contexts, self.refuse_enqueue = device, 0, False
         self.capturable, self.freed_while_running = True, 0
+        self.compiled, self.environment = 0, b"driver 1"
         self.gpu_is_current = gpu_is_current
         fake = self
 
@@ -150,3 +198,9 @@ class FakeTensorrt:
                     return None
 
         self.Runtime = Runtime
+
+
+class FakeTensorrtRtx(FakeTensorrt):
+    """With what TensorRT-RTX has beyond TensorRT."""
+
+    DynamicShapesKernelSpecializationStrategy = CudaGraphStrategy = Strategy

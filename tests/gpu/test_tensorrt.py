@@ -36,7 +36,7 @@ from tests.runtime import toy
 
 API = json.loads((Path(__file__).parents[1] / "contracts/tensorrt.json").read_text())
 
-RTX_ONLY = ("is_stream_capturable",)
+RTX_ONLY = ("is_stream_capturable", "create_runtime_config")
 
 
 @pytest.fixture
@@ -233,11 +233,15 @@ def test_the_names_of_before_forward() -> None:
 def test_the_stand_in_has_tensorrts_signatures(release: str, library) -> None:
     api = API[release]["classes"]
     kinds = [fake_tensorrt.IExecutionContext, fake_tensorrt.ICudaEngine, library.Runtime]
+    if release.startswith("rtx"):
+        kinds += [fake_tensorrt.IRuntimeCache, fake_tensorrt.IRuntimeConfig]
     for kind in kinds:
         for name, member in vars(kind).items():
             if name.startswith("_") or (name in RTX_ONLY and not release.startswith("rtx")):
                 continue
             given = list(inspect.signature(member).parameters)[1:]
+            if name == "create_execution_context" and not release.startswith("rtx"):
+                given = []  # only TensorRT-RTX is given a configuration
             overloads = [[parameter.rstrip("=") for parameter in names] for names in api[kind.__name__][name]]
             assert given in overloads or not given, f"{kind.__name__}.{name}"
     assert {member.name for member in fake_tensorrt.DataType} <= api["DataType"].keys()
