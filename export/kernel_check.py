@@ -31,9 +31,16 @@ class Shape(NamedTuple):
     classes: int
     size: int
     shift: int = 0  # elements by which every image starts past a boundary of vectors
+    shortlist: int | None = None  # candidates of an image; None: one of every class
+
+    @property
+    def candidates(self) -> int:
+        """Candidates of an image."""
+        return self.classes if self.shortlist is None else self.shortlist
 
     def __str__(self) -> str:
-        return f"{self.images}x{self.classes}x{self.size}" + (f" off by {self.shift}" if self.shift else "")
+        of = "" if self.shortlist is None else f" of {self.classes} classes"
+        return f"{self.images}x{self.candidates}x{self.size}{of}" + (f" off by {self.shift}" if self.shift else "")
 
 
 SHAPES = (
@@ -45,6 +52,10 @@ SHAPES = (
     Shape(1, 2, 65_536),
     Shape(1, 2, 1),
     Shape(2, 7, 257, shift=5),
+    Shape(3, 10, 784, shortlist=2),
+    Shape(5, 43, 3072, shortlist=4),
+    Shape(2, 1000, 37, shift=3, shortlist=77),
+    Shape(2, 10, 257, shortlist=10),
 )
 FRAME = (60, 90)  # height, width
 PITCH_PADDING = 7  # bytes between the rows of a frame: any pitch must do
@@ -62,7 +73,8 @@ class KernelResult:
 
 
 def check_kernels(device: Device) -> list[KernelResult]:
-    """Run every entry point at least once, with ties, NaN, regions that stick out, and odd sizes."""
+    """Run every entry point at least once, with ties, NaN, lists of classes, some of which are none, regions that stick
+    out, and odd sizes."""
     with device.stream() as stream:
         return [*_selections(device, stream), *_preprocessings(device, stream)]
 
@@ -74,32 +86,47 @@ def _selections(device: Device, stream: Stream) -> Iterator[KernelResult]:
         *((SHAPES[0], combination) for combination in types),
         *((shape, (F32, F16, F32)) for shape in SHAPES[1:]),
     ]:
-        n, k, d, _ = shape
-        random = np.random.default_rng(n * k + d)
+        n, m, d = shape.images, shape.candidates, shape.size
+        random = np.random.default_rng(n * m + d)
         x = random.random((n, d), F32).astype(x_type)
-        c = random.random((n, k, d), F32).astype(c_type)
+        c = random.random((n, m, d), F32).astype(c_type)
         c[:, -1] = c[:, 0]  # a tie, which the lowest index wins
-        c[0, k // 2, 0] = np.nan
-        bias = random.random((n, k), F32)
+        c[0, m // 2, 0] = np.nan
+        bias = random.random((n, m), F32)
         bias[:, -1] = bias[:, 0]
-        yield _selection(device, stream, shape, x, c, bias, stored)
+        yield _selection(device, stream, shape, x, c, bias, stored, _listed(random, shape))
+
+
+def _listed(random: np.random.Generator, shape: Shape) -> Array | None:
+    """The classes of the candidates, another order for each image; the last image's hold none, and one twice."""
+    if shape.shortlist is None:
+        return None
+    listed = np.stack([random.permutation(shape.classes)[: shape.candidates] for _ in range(shape.images)]).astype(
+        np.int32
+    )
+    listed[-1, 0], listed[-1, 1] = shape.classes, listed[-1, -1]
+    return listed
 
 
 def _selection(
-    device: Device, stream: Stream, shape: Shape, x: Array, c: Array, bias: Array, stored: Any
+    device: Device, stream: Stream, shape: Shape, x: Array, c: Array, bias: Array, stored: Any, listed: Array | None
 ) -> KernelResult:
-    n, k, d, shift = shape
-    want = oracle.select_projection(x, c, 0.1, bias, stored)
+    n, k, d, shift, _ = shape
+    want = oracle.select_projection(x, c, 0.1, bias, stored, listed, k)
     outputs = [
         np.empty(s, t) for s, t in (((n, d), stored), ((n,), np.int64), ((n, k), F32), ((n, k), F32), ((n,), np.int32))
     ]
-    launch = select_projection(n, k, d, x.dtype, c.dtype, stored)
+    launch = select_projection(n, k, d, x.dtype, c.dtype, stored, shape.shortlist)
     images = [_uploaded(device, stream, array, shift) for array in (x, c, outputs[0])]
     others = [_uploaded(device, stream, array) for array in (bias, *outputs[1:], np.zeros(n, np.uint32))]
+    if listed is not None:
+        others.append(_uploaded(device, stream, listed))
     (ax, ac, ap), (ab, *rest) = ([buffer.address for buffer in buffers] for buffers in (images, others))
     names = ("purified", "index", "rmse", "score", "flags", "arrivals")
+    al = 0 if listed is None else rest.pop()
     addresses = dict(zip(names, (ap, *rest), strict=True))
-    arguments = SelectProjectionArgs(ax, ac, ab, 0.1, **addresses, classes=k, size=d).values()
+    counts = {"candidate_count": shape.candidates, "class_count": k, "size": d}
+    arguments = SelectProjectionArgs(ax, ac, ab, al, 0.1, **addresses, **counts).values()
     device.kernels().launch(launch, arguments, stream)
     for name, array in zip(names, outputs, strict=False):
         device.to_host(array, addresses[name], stream)
@@ -175,10 +202,10 @@ def _absolute(got: Array, want: Array) -> float:
 
 
 def _relative(got: Array, want: Array) -> float:
-    """The largest relative difference; infinity where one is NaN and the other is not."""
-    if not np.array_equal(np.isnan(got), np.isnan(want)):
-        return float("inf")
+    """The largest relative difference; infinity where one is NaN or infinite and the other is not."""
     finite = np.isfinite(want)
+    if not np.array_equal(got[~finite], want[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
+        return float("inf")
     return float((np.abs(got[finite] - want[finite]) / np.maximum(np.abs(want[finite]), 1e-30)).max(initial=0.0))
 
 

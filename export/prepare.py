@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from export.attacked_samples import Progress
@@ -62,8 +62,6 @@ def prepare(settings: BuildSettings, progress: Progress) -> Build:
     """
     check_target(settings.target, settings.precision)
     source = read_source(settings.model, settings.sigma, settings.choice)
-    if settings.target != CPU and settings.shortlist is None:  # the selection kernel takes every class
-        source = replace(source, description=replace(source.description, shortlist=None))
     model = source.description
     folder = bundle_folder(settings, model)
     refuse_overwrite({"--out": folder}, settings.inputs)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from export.quality import Runner
 from puvae_rt.contract import (
@@ -17,7 +16,6 @@ from puvae_rt.contract import (
     ENGINE_ONNX_FILE,
     IMAGE,
     MEASURED,
-    NO_LABEL,
     NOISE,
     REFERENCE_FILE,
 )
@@ -52,22 +50,6 @@ def on_cpu(folder: Path, manifest: Manifest) -> Built:
     return Built(_emulated(engine, manifest), EMULATED)
 
 
-def among_all(own: Purified, listed: npt.NDArray[np.integer[Any]], classes: int) -> Purified:
-    """A choice among m classes told as one among all: rmse is NaN and score infinite for those not decoded.
-
-    Args:
-        own: with `projected` from 0 to m - 1, `rmse` and `score` [N,m].
-        listed: which classes they are, [N,m].
-        classes: K.
-    """
-    rmse, score = (np.full((len(own), classes), absent, np.float32) for absent in (np.nan, np.inf))
-    np.put_along_axis(rmse, listed, own.rmse, axis=1)
-    np.put_along_axis(score, listed, own.score, axis=1)
-    chosen = np.take_along_axis(listed, np.maximum(own.projected, 0)[:, None], axis=1)[:, 0]
-    projected = np.where(own.projected == NO_LABEL, NO_LABEL, chosen).astype(np.int64)
-    return Purified(own.images, projected, rmse, score)
-
-
 def _emulated(engine: Path, manifest: Manifest) -> Runner:
     session = open_session(engine, available_cpus())
     outputs, classes = tuple(session.outputs), len(manifest.classes)
@@ -75,11 +57,12 @@ def _emulated(engine: Path, manifest: Manifest) -> Runner:
     def chunk(images: Floats, noise: Floats | None) -> Purified:
         feed = {IMAGE: images} if noise is None else {IMAGE: images, NOISE: noise}
         got = dict(zip(outputs, session.run(outputs, feed), strict=True))
+        pixels = images.reshape(len(images), -1)
         rows = got[CANDIDATES].reshape(len(images), manifest.shortlist or classes, -1)  # [N,m,D]
-        chosen = select_projection(images.reshape(len(images), -1), rows, manifest.score.tau, got.get(BIAS))
+        own = {"classes": got[CLASSES], "class_count": classes} if manifest.shortlist is not None else {}
+        chosen = select_projection(pixels, rows, manifest.score.tau, got.get(BIAS), **own)
         purified = np.asarray(chosen.purified, np.float32).reshape(images.shape)
-        own = Purified(purified, chosen.index, chosen.rmse.astype(np.float32), chosen.score.astype(np.float32))
-        return own if manifest.shortlist is None else among_all(own, got[CLASSES], classes)
+        return Purified(purified, chosen.index, chosen.rmse.astype(np.float32), chosen.score.astype(np.float32))
 
     def run(images: Floats, noise: Floats | None = None) -> Purified:
         parts = [

@@ -29,6 +29,7 @@ MEASURED, EMULATED = "measured", "emulated"
 
 CHANNELS = (1, 3)
 MAX_CLASSES = 1000
+MIN_SHORTLIST = 2  # classes decoded of an image: one would leave nothing to choose
 
 MAX_BATCH = 1024  # images per call that an engine is built for
 MAX_SIDE = 4096  # pixels, of the images a model takes

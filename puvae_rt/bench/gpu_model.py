@@ -153,10 +153,10 @@ def _engine(layers: Sequence[Layer], batch: int) -> list[Kernel]:
 def _selection(manifest: Manifest, batch: int) -> list[Kernel]:
     """select_projection: reads every candidate once, writes one."""
     candidate = _FP16 if manifest.precision == "fp16" else _FP32
-    pixels, classes = manifest.contract.pixels, len(manifest.classes)
-    read = pixels * (classes * candidate + _FP32)
+    pixels, decoded = manifest.contract.pixels, manifest.shortlist or len(manifest.classes)
+    read = pixels * (decoded * candidate + _FP32)
     return [
-        Kernel("select_projection", batch * pixels * classes, batch * (read + pixels * (candidate + _FP32)), "fp32")
+        Kernel("select_projection", batch * pixels * decoded, batch * (read + pixels * (candidate + _FP32)), "fp32")
     ]
 
 

@@ -75,7 +75,7 @@ class Buffers:
     def __init__(self, device: Device, stream: Stream, engines: Engines) -> None:
         self._device, self._engines = device, engines
         self._batches: dict[int, Batch] = {}
-        n, classes = engines.max_batch, engines.classes
+        n, decoded = engines.max_batch, engines.decoded
         with ExitStack() as made:
 
             def own(buffer: C) -> C:
@@ -85,9 +85,10 @@ class Buffers:
             self.inbox = own(Mirror(device, Layout(engines.inputs, n).nbytes))
             self.outbox = own(Mirror(device, Layout(engines.outputs, n).nbytes))
             self.regions = own(Mirror(device, n * REGION_BYTES))
-            candidates = n * classes * engines.contract.pixels * engines.candidates_dtype.itemsize
+            candidates = n * decoded * engines.contract.pixels * engines.candidates_dtype.itemsize
             self.candidates = own(device.allocate(candidates))
-            self.bias = own(device.allocate(n * classes * F32.itemsize))
+            self.bias = own(device.allocate(n * decoded * F32.itemsize))
+            self.classes = own(device.allocate(n * decoded * I32.itemsize))  # of the candidates
             self.arrivals = own(device.allocate(n * I32.itemsize))
             self.frame = Mirror(device, FRAME_BYTES)
             made.callback(lambda: self.frame.close())  # the one of then: it may have grown

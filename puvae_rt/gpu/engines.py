@@ -18,11 +18,12 @@ class Engines:
     """A purifier's engine, and the classifier's behind it.
 
     Attributes:
-        purifier: `image` (and `noise`) -> `candidates` (and `bias`).
+        purifier: `image` (and `noise`) -> `candidates` (and `bias`, and `classes` where a shortlist chose them).
         contract: the images' shape.
         classes: K.
         score: what the purifier was built for.
         classifier: `image` -> `logits`, or None.
+        shortlist: how many classes of an image the purifier decodes; None is all K.
     Raises:
         BundleError: their tensors are not those of the model.
     """
@@ -32,9 +33,15 @@ class Engines:
     classes: int
     score: Score
     classifier: CompiledEngine | None = None
+    shortlist: int | None = None
 
     def __post_init__(self) -> None:
-        check_signature(self.purifier, self.contract, self.classes, self.score, self.classifier)
+        check_signature(self.purifier, self.contract, self.classes, self.score, self.classifier, self.shortlist)
+
+    @property
+    def decoded(self) -> int:
+        """Candidates of an image: m of the shortlist, or K."""
+        return self.classes if self.shortlist is None else self.shortlist
 
     @cached_property
     def takes_noise(self) -> bool:

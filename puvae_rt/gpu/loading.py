@@ -62,7 +62,9 @@ def load_engines(source: Source, device: str | Device | None = None, threads: in
     with ExitStack() as made:
         on = made.enter_context(open_device(device)) if device is None or isinstance(device, str) else device
         purifier, classifier = _compiled(source, manifest, on, machine.thread_count(threads))
-        engines = Engines(purifier, source.contract, len(source.classes), manifest.score, classifier)
+        engines = Engines(
+            purifier, source.contract, len(source.classes), manifest.score, classifier, manifest.shortlist
+        )
         made.callback(engines.close)
         return Loaded(engines, on, made.pop_all().close)
 

@@ -27,6 +27,7 @@ from puvae_rt.gpu.plan import Plan
 from puvae_rt.gpu.resources import Resources
 from puvae_rt.gpu.results import PurifiedBatch
 from puvae_rt.gpu.tensors import F32, INDEX
+from puvae_rt.runtime.arguments import MODEL_PRIOR, Choice
 from puvae_rt.runtime.bundle import resolve
 from puvae_rt.runtime.preprocess import Bytes, Roi
 from puvae_rt.runtime.results import Floats, Purified
@@ -38,7 +39,7 @@ class GpuPipeline(Resources):
     """One stream's worth of purification.
 
     Args:
-        engine: `image` (and `noise`) -> `candidates` (and `bias`).
+        engine: `image` (and `noise`) -> `candidates` (and `bias`, and `classes` where a shortlist chose them).
         device: where the engine was loaded.
         contract: the images' shape.
         classes: K.
@@ -46,6 +47,7 @@ class GpuPipeline(Resources):
         classifier: `image` -> `logits`, or None.
         graphs: how many shapes of call stay captured.
         free: called once the pipeline's own memory is freed.
+        shortlist: how many classes of an image the engine decodes; None is all K.
     Raises:
         BundleError: the engines' tensors are not those of the model.
         DeviceError: the device has too little memory, or is lost. Every method that reaches the device raises it.
@@ -59,12 +61,14 @@ class GpuPipeline(Resources):
         device: str | Device | None = None,
         classifier: bool | str | Path = True,
         graphs: int = GRAPHS,
+        prior: str = MODEL_PRIOR,
+        shortlist: int | None = None,
     ) -> GpuPipeline:
         """A pipeline of its own over a bundle, for callers whose images and frames are in device memory.
 
         Arguments and errors are those of `Purifier.load` for a GPU target; `graphs` as of the class.
         """
-        loaded = load_engines(resolve(source, target, classifier, device), device)
+        loaded = load_engines(resolve(source, target, classifier, device, Choice(prior, shortlist)), device)
         engines = loaded.engines
         try:
             return cls(
@@ -76,6 +80,7 @@ class GpuPipeline(Resources):
                 engines.classifier,
                 graphs,
                 loaded.free,
+                engines.shortlist,
             )
         except BaseException:
             loaded.free()
@@ -91,8 +96,9 @@ class GpuPipeline(Resources):
         classifier: CompiledEngine | None = None,
         graphs: int = GRAPHS,
         free: Callable[[], None] | None = None,
+        shortlist: int | None = None,
     ) -> None:
-        super().__init__(Engines(engine, contract, classes, score, classifier), device, graphs, free)
+        super().__init__(Engines(engine, contract, classes, score, classifier, shortlist), device, graphs, free)
         self._in_place = InPlace()
 
     def frame(self, pixels: Bytes, regions: Sequence[Roi], layout: str) -> PurifiedBatch:
@@ -189,8 +195,9 @@ class GpuPipeline(Resources):
         Args:
             images: float32 [N,C,H,W] in [0,1], contiguous, through `__cuda_array_interface__` or DLPack.
         Returns:
-            `purified` [N,C,H,W], `index` [N], `rmse` [N,K], `score` [N,K], `flags` [N] and, with a classifier,
-            `logits` [N,K], in stream order, valid until the next call.
+            `purified` [N,C,H,W], `index` [N], `rmse` [N,K], `score` [N,K], `flags` [N] (`kernels.launch.FLAG_*`) and,
+            with a classifier, `logits` [N,K], in stream order, valid until the next call. A class that was not decoded
+            has an `rmse` of NaN and an infinite `score`.
         Raises:
             InputError: not in this device's memory, another shape or dtype, or an engine that samples.
             ClosedError: after `close()`.

@@ -21,7 +21,8 @@ def open_gpu_engine(source: Source, device: str | Device | None = None, threads:
     """The engine of a verified source for a GPU target. Arguments and errors as of `load_engines`."""
     loaded = load_engines(source, device, threads)
     e = loaded.engines
-    make = partial(GpuPipeline, e.purifier, loaded.device, e.contract, e.classes, e.score, e.classifier)
+    model = e.contract, e.classes, e.score, e.classifier
+    make = partial(GpuPipeline, e.purifier, loaded.device, *model, shortlist=e.shortlist)
     try:
         return GpuEngine(make, loaded.free)
     except BaseException:

@@ -56,6 +56,11 @@ class Resources:
         return self._engines.classes
 
     @property
+    def shortlist(self) -> int | None:
+        """How many classes of an image are decoded, those that the prior ranks first; None is all K."""
+        return self._engines.shortlist
+
+    @property
     def score(self) -> Score:
         """What the engine was built for."""
         return self._engines.score

@@ -15,7 +15,7 @@ from puvae_rt.gpu.compiled import Signature
 from puvae_rt.runtime.manifest import TensorSpec
 from puvae_rt.runtime.session import Session, Tensor, open_session
 
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}
 
 
 class StandIn:
@@ -23,7 +23,7 @@ class StandIn:
 
     Args:
         device: an emulated one.
-        model: its inputs and outputs float32 or float16, the batch free.
+        model: its inputs and outputs float32, float16 or int32, the batch free.
         batch: smallest and largest batch, as the real engine's profile has them.
         threads: of ONNX Runtime.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE
+from puvae_rt.contract import BIAS, CANDIDATES, CLASSES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE
 from puvae_rt.device import Device, Stream
 from puvae_rt.gpu.buffers import REGION_BYTES, Batch, Buffers
 from puvae_rt.gpu.compiled import Execution
@@ -81,7 +81,8 @@ class Program:
 
     def _executions(self, batch: Batch, image: int) -> dict[str, Execution]:
         engines, buffers = self._engines, self._buffers
-        tensors = {IMAGE: image, CANDIDATES: buffers.candidates.address, BIAS: buffers.bias.address}
+        tensors = {IMAGE: image, CANDIDATES: buffers.candidates.address}
+        tensors |= {BIAS: buffers.bias.address, CLASSES: buffers.classes.address}
         if engines.takes_noise:
             tensors[NOISE] = batch.inputs[NOISE]
         executions = {ENGINE: engines.purifier.execution(batch.padded, tensors, self._stream)}
@@ -93,8 +94,8 @@ class Program:
     def _compute(self, batch: Batch, image: int, executions: dict[str, Execution]) -> list[Step]:
         """Engine, selection, classifier."""
         engines = self._engines
-        sizes = batch.count, engines.classes, engines.contract.pixels
-        select = Kernel(self._kernels, select_projection(*sizes, F32, engines.candidates_dtype, F32), self._stream)
+        sizes, dtypes = (batch.count, engines.classes, engines.contract.pixels), (F32, engines.candidates_dtype, F32)
+        select = Kernel(self._kernels, select_projection(*sizes, *dtypes, engines.shortlist), self._stream)
         select.arguments = self._select_arguments(batch, image).values()
         steps = {name: Step(name, partial(run.enqueue, self._stream)) for name, run in executions.items()}
         return [steps.pop(ENGINE), Step(SELECT, select), *steps.values()]
@@ -108,6 +109,7 @@ class Program:
             input=image,
             candidates=buffers.candidates.address,
             bias=buffers.bias.address if engines.score.has_bias else 0,
+            classes=0 if engines.shortlist is None else buffers.classes.address,
             tau=engines.score.tau,
             purified=outputs[PURIFIED],
             index=outputs[INDEX],
@@ -115,6 +117,7 @@ class Program:
             score=outputs[SCORE],
             flags=outputs[FLAGS],
             arrivals=buffers.arrivals.address,
-            classes=engines.classes,
+            candidate_count=engines.decoded,
+            class_count=engines.classes,
             size=engines.contract.pixels,
         )

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from puvae_rt.contract import BIAS, CANDIDATES, IMAGE, LOGITS, NOISE, PURIFIED, RMSE, SCORE, ImageContract, Score
+from puvae_rt.contract import (
+    BIAS,
+    CANDIDATES,
+    CLASSES,
+    IMAGE,
+    LOGITS,
+    NOISE,
+    PURIFIED,
+    RMSE,
+    SCORE,
+    ImageContract,
+    Score,
+)
 from puvae_rt.errors import BundleError
 from puvae_rt.gpu.compiled import CompiledEngine
 from puvae_rt.gpu.memory import Field
@@ -38,22 +50,31 @@ def output_fields(contract: ImageContract, classes: int, classifier: bool) -> tu
 
 
 def check_signature(
-    engine: CompiledEngine, contract: ImageContract, classes: int, score: Score, classifier: CompiledEngine | None
+    engine: CompiledEngine,
+    contract: ImageContract,
+    classes: int,
+    score: Score,
+    classifier: CompiledEngine | None,
+    shortlist: int | None = None,
 ) -> None:
-    """BundleError when the engines' tensors are not those of the model."""
+    """BundleError when the engines' tensors are not those of the model, of which `shortlist` classes are decoded."""
     signature = engine.signature
     inputs: dict[str, tuple[int, ...]] = {IMAGE: contract.shape}
-    outputs: dict[str, tuple[int, ...]] = {CANDIDATES: (classes, *contract.shape)}
+    decoded = classes if shortlist is None else shortlist
+    outputs: dict[str, tuple[int, ...]] = {CANDIDATES: (decoded, *contract.shape)}
     if NOISE in signature.inputs:
         inputs[NOISE] = (classes, LATENT)
     if score.has_bias:
-        outputs[BIAS] = (classes,)
+        outputs[BIAS] = (decoded,)
+    if shortlist is not None:
+        outputs[CLASSES] = (decoded,)
     _check_shapes(signature.inputs, inputs, "engine's inputs")
     _check_shapes(signature.outputs, outputs, "engine's outputs")
-    allowed = {CANDIDATES: (F16, F32)}
+    allowed = {CANDIDATES: (F32, F16), CLASSES: (I32,)}
     for name in (*inputs, *outputs):
-        if signature.dtype(name) not in allowed.get(name, (F32,)):
-            raise BundleError(f"engine: {name} is {signature.dtype(name)}, expected float32; rebuild the bundle")
+        types = allowed.get(name, (F32,))
+        if signature.dtype(name) not in types:
+            raise BundleError(f"engine: {name} is {signature.dtype(name)}, expected {types[0]}; rebuild the bundle")
     if classifier is not None:
         _check_shapes(classifier.signature.inputs, {IMAGE: contract.shape}, "classifier's inputs")
         _check_shapes(classifier.signature.outputs, {LOGITS: (classes,)}, "classifier's outputs")

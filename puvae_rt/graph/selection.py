@@ -122,7 +122,8 @@ def _choose(graph: Graph) -> None:
 def choose_among(graph: Graph, classes: int) -> None:
     """Makes the choice among m candidates, whose classes `listed` [N,m] tells, one among K.
 
-    `label` is the chosen one's class. `rmse` [N,K] is NaN and `score` [N,K] infinite for classes not listed.
+    `label` is the chosen one's class: of equal scores the lowest class wins, wherever it is listed. `rmse` [N,K] is NaN
+    and `score` [N,K] infinite for classes not listed.
     """
     batch = graph.op("Shape", [IMAGE], "choice.batch", start=0, end=1)
     every = graph.op("Concat", [batch, graph.ints("choice.classes", (classes,))], "choice.every", axis=0)
@@ -131,7 +132,11 @@ def choose_among(graph: Graph, classes: int) -> None:
         value = helper.make_tensor(f"{name}.absent", TensorProto.FLOAT, (1,), (absent,))
         blank = graph.op("ConstantOfShape", [every], f"{name}.blank", value=value)
         graph.op("ScatterElements", [blank, LISTED, own], name, axis=1)
-    label = graph.producer("select.label")
-    if label is None or label.op_type != "Where":
+    label, index = graph.producer("select.label"), graph.producer("select.index")
+    if label is None or label.op_type != "Where" or index is None or index.op_type != "ArgMin":
         raise BuildError("pass shortlist: found no choice of a label; give a graph from `--passes none`")
-    label.input[2] = graph.op("GatherElements", [LISTED, label.input[2]], "choice.label", axis=1)
+    best = graph.op("Equal", ["select.keyed", "select.smallest"], "choice.best")  # [N,m], every one when all are NaN
+    behind = graph.constant("choice.behind", classes, np.int64)
+    ranked = graph.op("Where", [best, LISTED, behind], "choice.ranked")
+    index.input[0] = ranked
+    label.input[2] = graph.op("ReduceMin", [ranked, "select.class_axis"], "choice.label", keepdims=1)

@@ -52,6 +52,7 @@ __device__ inline float to_float(float v) { return v; }
 __device__ inline float to_float(Half v) { return half_to_float(v.bits); }
 
 __device__ inline float quiet_nan() { return __int_as_float(0x7fc00000); }
+__device__ inline float infinity() { return __int_as_float(0x7f800000); }
 
 // A value in [0,1] (or NaN) in the storage type. uint8 rounds to nearest, saturates, and has no NaN: 0 stands for it.
 __device__ inline void store(float* to, float v) { *to = v; }

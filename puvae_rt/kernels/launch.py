@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import DTypeLike
 
-from puvae_rt.contract import CHANNELS, MAX_CLASSES
+from puvae_rt.contract import CHANNELS, MAX_CLASSES, MIN_SHORTLIST
 from puvae_rt.errors import ContractError
 
 # Addresses are device addresses (integers); 0 stands for an absent array where that is allowed.
@@ -37,8 +37,9 @@ MAX_REGION_SIDE = 1 << 20  # of a region: its sides times twice the output's sta
 MAX_REGIONS = 65_535
 
 # select_projection's `flags`.
-FLAG_NO_CANDIDATE = 1  # every score was NaN: index -1, the purified row is NaN (0 in uint8)
-FLAG_SOME_NAN = 2  # at least one was
+FLAG_NO_CANDIDATE = 1  # no score was a number: index -1, the purified row is NaN (0 in uint8)
+FLAG_SOME_NAN = 2  # at least one was NaN
+FLAG_LEFT_OUT = 4  # a candidate's class was none of the K, or that of a candidate before it: it cannot be chosen
 
 
 class Launch(NamedTuple):
@@ -67,20 +68,33 @@ def _parameters(arguments: Any) -> tuple[tuple[str, Any], ...]:
 
 @dataclass(frozen=True)
 class SelectProjectionArgs(_Arguments):
-    """Arguments of `select_projection_*`; every array is contiguous, aligned to its element, 16 bytes being fastest."""
+    """Arguments of `select_projection_*`; every array is contiguous, aligned to its element, 16 bytes being fastest.
+
+    ContractError for fewer candidates than classes without a list of theirs, and for more.
+    """
 
     input: Address  # [N, D] float32 or float16
-    candidates: Address  # [N, K, D] float32 or float16
-    bias: Address  # [N, K] float32 added to the score, or 0
+    candidates: Address  # [N, m, D] float32 or float16
+    bias: Address  # [N, m] float32 added to the score, or 0
+    classes: Address  # [N, m] int32, the class of each candidate, in any order; or 0: of all K, in order
     tau: Float32  # dead zone, >= 0
     purified: Address  # [N, D] float32, float16 or uint8 (value * 255, rounded), written
-    index: Address  # [N] int64, written; -1 when every score is NaN
-    rmse: Address  # [N, K] float32, written
-    score: Address  # [N, K] float32, written
+    index: Address  # [N] int64, the class chosen, written; -1 when no score is a number
+    rmse: Address  # [N, K] float32, written; NaN for a class without a candidate
+    score: Address  # [N, K] float32, written; infinite for a class without a candidate
     flags: Address  # [N] int32 of FLAG_*, written
     arrivals: Address  # [N] uint32, all 0 before the first launch; every launch leaves them 0. One launch at a time
-    classes: Int32  # K, 2 to 1,000
+    candidate_count: Int32  # m, 2 to K
+    class_count: Int32  # K, 2 to 1,000
     size: Int32  # D, 1 to 65,536
+
+    def __post_init__(self) -> None:
+        _check_counts(self.candidate_count, self.class_count)
+        if not self.classes and self.candidate_count != self.class_count:
+            raise ContractError(
+                f"classes=0 with {self.candidate_count} candidates of {self.class_count} classes: expected the address "
+                "of their classes, int32 [N,m]; give it, or a candidate of every class"
+            )
 
 
 @dataclass(frozen=True)
@@ -117,12 +131,27 @@ def _within(value: int, low: int, high: int, what: str) -> None:
         raise ContractError(f"{what}={value}: expected {low:,} to {high:,}")
 
 
+def _check_counts(candidates: int, classes: int) -> None:
+    _within(classes, MIN_SHORTLIST, MAX_CLASSES, "classes")
+    _within(candidates, MIN_SHORTLIST, classes, "candidates")
+
+
 def select_projection(
-    images: int, classes: int, size: int, input: DTypeLike, candidates: DTypeLike, purified: DTypeLike
+    images: int,
+    classes: int,
+    size: int,
+    input: DTypeLike,
+    candidates: DTypeLike,
+    purified: DTypeLike,
+    shortlist: int | None = None,
 ) -> Launch:
-    """Launch of `select_projection`: [images, size] against [images, classes, size], storage types as named."""
+    """Launch of `select_projection`: [images, size] against [images, m, size], storage types as named.
+
+    m is `shortlist`, or `classes` where that is None.
+    """
+    count = classes if shortlist is None else shortlist
     _within(images, 1, 2**31 - 1, "images")
-    _within(classes, 2, MAX_CLASSES, "classes")
+    _check_counts(count, classes)
     _within(size, 1, MAX_PIXELS, "size")
     entry = "_".join(
         (
@@ -135,9 +164,9 @@ def select_projection(
     lanes = WARP
     while lanes < MAX_THREADS and lanes * 4 * CHUNK < size:  # about four loads a thread
         lanes *= 2
-    teams = min(MAX_THREADS // lanes, classes)
+    teams = min(MAX_THREADS // lanes, count)
     warps = MAX_THREADS // WARP
-    return Launch(entry, (images, -(-classes // teams), 1), (lanes, teams, 1), 4 * (2 * warps + 1))
+    return Launch(entry, (images, -(-count // teams), 1), (lanes, teams, 1), 4 * (2 * warps + 1))
 
 
 def preprocess(

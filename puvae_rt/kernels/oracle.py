@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from puvae_rt.kernels.launch import FLAG_NO_CANDIDATE, FLAG_SOME_NAN
+from puvae_rt.kernels.launch import FLAG_LEFT_OUT, FLAG_NO_CANDIDATE, FLAG_SOME_NAN
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Selection:
     """What `select_projection` writes."""
 
     purified: NDArray[Any]  # [N, D]
-    index: NDArray[np.int64]  # [N], -1 when every score is NaN
-    rmse: NDArray[np.float64]  # [N, K]
-    score: NDArray[np.float64]  # [N, K]
+    index: NDArray[np.int64]  # [N], the class chosen; -1 when no score is a number
+    rmse: NDArray[np.float64]  # [N, K], NaN for a class without a candidate
+    score: NDArray[np.float64]  # [N, K], infinite for a class without a candidate
     flags: NDArray[np.int32]  # [N]
 
 
@@ -29,30 +29,55 @@ def select_projection(
     tau: float = 0.0,
     bias: NDArray[np.floating[Any]] | None = None,
     dtype: DTypeLike = np.float32,
+    classes: NDArray[np.integer[Any]] | None = None,
+    class_count: int | None = None,
 ) -> Selection:
-    """input [N,D], candidates [N,K,D], bias [N,K] -> the candidate of lowest score for each image."""
-    difference = np.abs(input[:, None, :].astype(np.float64) - candidates.astype(np.float64))  # [N, K, D]
-    rmse = np.sqrt(np.mean(difference**2, axis=2))
-    score = np.sum(np.maximum(difference - np.float32(tau), 0.0) ** 2, axis=2)  # np.maximum keeps a NaN
+    """The candidate of lowest score for each image.
+
+    Args:
+        input: [N,D].
+        candidates: [N,m,D].
+        tau: the dead zone.
+        bias: [N,m], added to the scores.
+        dtype: of `purified`.
+        classes: [N,m], the class of each candidate; None: of all m = K, in order. One that is none of the K, or stands
+            before in the same row, leaves its candidate out.
+        class_count: K; None is m.
+    """
+    n, m, _ = candidates.shape
+    listed = np.broadcast_to(np.arange(m), (n, m)) if classes is None else classes
+    difference = np.abs(input[:, None, :].astype(np.float64) - candidates.astype(np.float64))  # [N, m, D]
+    own_rmse = np.sqrt(np.mean(difference**2, axis=2))
+    own_score = np.sum(np.maximum(difference - np.float32(tau), 0.0) ** 2, axis=2)  # np.maximum keeps a NaN
     if bias is not None:
-        score = score + bias
-    return Selection(*_select(candidates, score, dtype), rmse, score, _flags(score))
+        own_score = own_score + bias
+    places = _places(listed, m if class_count is None else class_count)  # [N, K]
+    decoded = places >= 0
+    rmse = np.where(decoded, np.take_along_axis(own_rmse, np.maximum(places, 0), axis=1), np.nan)
+    score = np.where(decoded, np.take_along_axis(own_score, np.maximum(places, 0), axis=1), np.inf)
+    index = _chosen(score, decoded)
+    place = np.take_along_axis(places, np.maximum(index, 0)[:, None], axis=1)[:, 0]
+    winners = candidates[np.arange(n), np.maximum(place, 0)].astype(np.float32)  # [N, D]
+    purified = to_storage(np.where(index[:, None] < 0, np.float32(np.nan), winners), dtype)
+    return Selection(purified, index, rmse, score, _flags(index, score, decoded.sum(axis=1) < m))
 
 
-def _select(
-    candidates: NDArray[np.floating[Any]], score: NDArray[np.float64], dtype: DTypeLike
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    nan = np.isnan(score)
-    # A NaN sorts after an infinity, which is a score like another; argmin takes the lowest index of equals.
-    order = np.lexsort((np.where(nan, 0.0, score), nan), axis=1)
-    index = np.where(nan.all(axis=1), -1, order[:, 0]).astype(np.int64)
-    winners = candidates[np.arange(len(index)), np.maximum(index, 0)].astype(np.float32)  # [N, D]
-    return to_storage(np.where(index[:, None] < 0, np.float32(np.nan), winners), dtype), index
+def _places(listed: NDArray[np.integer[Any]], class_count: int) -> NDArray[np.int64]:
+    """[N,m] classes -> [N,K], which candidate is the first of each class; -1 for none."""
+    same = listed[:, :, None] == np.arange(class_count)  # [N, m, K]
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
-def _flags(score: NDArray[np.float64]) -> NDArray[np.int32]:
-    nan = np.isnan(score)
-    flags = np.where(nan.all(axis=1), FLAG_NO_CANDIDATE, 0) | np.where(nan.any(axis=1), FLAG_SOME_NAN, 0)
+def _chosen(score: NDArray[np.float64], decoded: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[N] the class of lowest score: an infinity is a score like another; argmin takes the lowest class of equals."""
+    out = np.isnan(score) | ~decoded
+    order = np.lexsort((np.where(out, 0.0, score), out), axis=1)
+    return np.where(out.all(axis=1), -1, order[:, 0]).astype(np.int64)
+
+
+def _flags(index: NDArray[np.int64], score: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArray[np.int32]:
+    some_nan = np.isnan(score).any(axis=1)
+    flags = FLAG_NO_CANDIDATE * (index < 0) | FLAG_SOME_NAN * some_nan | FLAG_LEFT_OUT * left_out
     return np.asarray(flags, np.int32)
 
 

@@ -1,9 +1,13 @@
-// select_projection: of K candidates per image, keep the one closest to the input. One launch.
+// select_projection: of m candidates per image, keep the one closest to the input. One launch.
 //
 //   score_k = sum_i max(|x_i - c_ki| - tau, 0)^2 + bias_k     rmse_k = sqrt(mean_i (x_i - c_ki)^2)
 //   index = argmin_k score_k: the lowest k on a tie; a NaN never wins; -1 when every score is NaN.
 //
-// Launch: block (lanes, teams), lanes a power of two from 32 to 256, lanes * teams <= 256; grid (N, ceil(K / teams)).
+// The candidates are of all K classes in order, or of those that `classes` [N, m] names, in any order. `index`, `rmse`
+// and `score` speak of classes either way: one without a candidate has an rmse of NaN and an infinite score. A candidate
+// whose class is none of the K, or is that of a candidate before it, is left out and flagged: nothing is written for it.
+//
+// Launch: block (lanes, teams), lanes a power of two from 32 to 256, lanes * teams <= 256; grid (N, ceil(m / teams)).
 // A team of `lanes` threads measures one candidate. Small images get one warp a candidate, so that N=1, K=10, D=784 is
 // two blocks that finish after three or four loads a thread; large ones get a whole block. The last block of an image
 // to finish (a counter in `arrivals`) finds the minimum and copies the winner, which is still in L2: no second launch.
@@ -17,12 +21,35 @@
 #include "device.cuh"
 
 constexpr int kMaxWarps = kMaxThreads / kWarp;
-constexpr int32 kFlagNoCandidate = 1;   // every score was NaN
+constexpr int32 kFlagNoCandidate = 1;   // no score was a number
 constexpr int32 kFlagSomeNaN = 2;       // at least one was
+constexpr int32 kFlagLeftOut = 4;       // a candidate's class was no class, or another candidate's
 
 // Shared memory: two words a warp for the sums, then for the minimum; one word to broadcast.
 constexpr int kSharedSecond = kMaxWarps * 4;
 constexpr int kSharedVerdict = 2 * kMaxWarps * 4;
+
+// The classes of one image's candidates.
+struct ClassList {
+    const int32* listed;  // [m]; null: candidate j is of class j
+    int32 candidates;     // m
+    int32 classes;        // K
+
+    // The first candidate of class k; no candidate, from m up, where there is none. A list is short, and in L1.
+    __device__ int place_of(int32 k) const {
+        if (!listed) return k;
+        int place = 0;
+        while (place < candidates && listed[place] != k) ++place;
+        return place;
+    }
+
+    // The class of candidate j, -1 when it is left out.
+    __device__ int32 of(int j) const {
+        if (!listed) return j;
+        const int32 k = listed[j];
+        return k >= 0 && k < classes && place_of(k) == j ? k : -1;
+    }
+};
 
 struct Distance {
     float squares;  // sum of squared differences
@@ -138,49 +165,70 @@ __device__ inline void fill_nan(Out* to, int size) {
     for (int i = thread; i < size; i += threads) store(to + i, quiet_nan());
 }
 
+// What classes without a candidate report. The image's blocks share the classes out; no team writes these.
+__device__ inline void fill_undecoded(const ClassList& list, float* rmse, float* score) {
+    const int thread = (blockIdx.y * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    for (int k = thread; k < list.classes; k += gridDim.y * blockDim.y * blockDim.x) {
+        if (list.place_of(k) < list.candidates) continue;
+        rmse[k] = quiet_nan();
+        score[k] = infinity();
+    }
+}
+
 template <class In, class Cand, class Out>
-__device__ inline void select_projection(const In* input, const Cand* candidates, const float* bias, float tau, Out* purified,
-                                         int64* index, float* rmse, float* score, int32* flags, uint32* arrivals,
-                                         int32 classes, int32 size) {
+__device__ inline void select_projection(const In* input, const Cand* candidates, const float* bias, const int32* classes,
+                                         float tau, Out* purified, int64* index, float* rmse, float* score, int32* flags,
+                                         uint32* arrivals, int32 candidate_count, int32 class_count, int32 size) {
     const int64 image = blockIdx.x;
     const int team = blockIdx.y * blockDim.y + threadIdx.y;
-    const bool has_work = team < classes;  // the last block may have teams to spare; they still meet the barriers
+    const ClassList list = {classes ? classes + image * candidate_count : nullptr, candidate_count, class_count};
     const In* x = input + image * size;
-    candidates += image * classes * size;
-    score += image * classes;
+    candidates += image * candidate_count * size;
+    score += image * class_count;
 
+    // The last block may have teams to spare, and a candidate may be left out: their threads still meet the barriers.
+    const int32 own = team < candidate_count ? list.of(team) : -1;
     Distance d = {0.0f, 0.0f};
-    if (has_work) d = partial_distance(x, candidates + static_cast<int64>(team) * size, size, tau);
+    if (own >= 0) d = partial_distance(x, candidates + static_cast<int64>(team) * size, size, tau);
     d = team_sum(d);
-    if (has_work && threadIdx.x == 0) {
-        rmse[image * classes + team] = sqrtf(d.squares / static_cast<float>(size));
-        score[team] = bias ? d.excess + bias[image * classes + team] : d.excess;
+    if (own >= 0 && threadIdx.x == 0) {
+        rmse[image * class_count + own] = sqrtf(d.squares / static_cast<float>(size));
+        score[own] = bias ? d.excess + bias[image * candidate_count + team] : d.excess;
     }
+    if (classes) fill_undecoded(list, rmse + image * class_count, score);
     if (!last_to_arrive(arrivals + image)) return;
 
     Best best = {0.0f, -1};
-    bool saw_nan = false;
+    bool saw_nan = false, left_out = false;
     const int thread = threadIdx.y * blockDim.x + threadIdx.x, threads = blockDim.x * blockDim.y;
-    for (int k = thread; k < classes; k += threads) {
+    for (int j = thread; j < candidate_count; j += threads) {
+        const int32 k = list.of(j);
+        if (k < 0) {
+            left_out = true;
+            continue;
+        }
         const float s = *static_cast<volatile const float*>(score + k);  // written by other blocks: not from L1
         if (s != s) saw_nan = true;
         else if (better({s, k}, best)) best = {s, k};
     }
-    const bool some_nan = __syncthreads_or(saw_nan);
+    const bool some_nan = __syncthreads_or(saw_nan), some_left_out = classes && __syncthreads_or(left_out);
     best = block_best(best);
     if (thread == 0) {
         index[image] = best.index;
-        flags[image] = (best.index < 0 ? kFlagNoCandidate : 0) | (some_nan ? kFlagSomeNaN : 0);
+        flags[image] = (best.index < 0 ? kFlagNoCandidate : 0) | (some_nan ? kFlagSomeNaN : 0) |
+                       (some_left_out ? kFlagLeftOut : 0);
     }
     if (best.index < 0) fill_nan(purified + image * size, size);
-    else copy_row(candidates + static_cast<int64>(best.index) * size, purified + image * size, size);
+    else copy_row(candidates + static_cast<int64>(list.place_of(best.index)) * size, purified + image * size, size);
 }
 
 #define ENTRY(in, In, cand, Cand, out, Out)                                                                             \
     extern "C" __global__ void __launch_bounds__(kMaxThreads) select_projection_##in##_##cand##_##out(                  \
-        const In* input, const Cand* candidates, const float* bias, float tau, Out* purified, int64* index, float* rmse, \
-        float* score, int32* flags, uint32* arrivals, int32 classes, int32 size) {                                      \
-        select_projection(input, candidates, bias, tau, purified, index, rmse, score, flags, arrivals, classes, size);  \
+        const In* input, const Cand* candidates, const float* bias, const int32* classes, float tau, Out* purified,     \
+        int64* index, float* rmse, float* score, int32* flags, uint32* arrivals, int32 candidate_count,                 \
+        int32 class_count, int32 size) {                                                                                \
+        select_projection(input, candidates, bias, classes, tau, purified, index, rmse, score, flags, arrivals,         \
+                          candidate_count, class_count, size);                                                          \
     }
 #define ENTRIES_FOR(in, In, cand, Cand)    \
     ENTRY(in, In, cand, Cand, f32, float)  \

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from puvae_rt.contract import MAX_CLASSES, ImageContract, Score
+from puvae_rt.contract import MAX_CLASSES, MIN_SHORTLIST, ImageContract, Score
 from puvae_rt.errors import BundleError, ContractError, PuvaeError
 from puvae_rt.models.spec import ARCHITECTURES, SIDES, SOURCE_ARCHITECTURES, PriorLayers, Ranks
 from puvae_rt.refusal import shown
@@ -19,7 +19,6 @@ PUVAE, PRIOR, CLASSIFIER = "puvae", "prior", "classifier"
 REFORMER, GENERATOR = "reformer", "generator"
 KINDS = (PUVAE, PRIOR, CLASSIFIER, REFORMER, GENERATOR)
 
-MIN_SHORTLIST = 2
 PRIOR_PREFIX = "prior."  # of the names of a prior's tensors in the file of its PuVAE
 
 Rank = Annotated[int, integer(1, MAX_RANK)]

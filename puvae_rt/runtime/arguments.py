@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from puvae_rt.contract import MIN_SHORTLIST
 from puvae_rt.errors import ContractError
-from puvae_rt.models.header import MIN_SHORTLIST
 from puvae_rt.refusal import brief
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def bundle_of(model: ShippedModel, target: str, device: str | Device | None = No
         "gpu": ", ".join(capabilities or (gpu.name, library.dotted(gpu.compute_capability))),
         "puvae_rt": __version__,
         "prior": choice.prior,
-        "shortlist": choice.shortlist or 0,
+        "shortlist": choice.shortlist or "own",
     }
 
     def make(folder: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from puvae_rt.contract import Score
-from puvae_rt.models.header import MIN_SHORTLIST
+from puvae_rt.contract import MIN_SHORTLIST, Score
 from puvae_rt.models.prior import Prior
 from puvae_rt.models.puvae import PuVAE
 from puvae_rt.models.score import add_kl, dead_zone_sse

@@ -47,6 +47,16 @@ def test_each_kernel_is_bound_by_what_it_has_most_of(bundle: Path) -> None:
     assert modelled.milliseconds == pytest.approx(parts)
 
 
+def test_a_shortlist_leaves_less_to_choose_among(bundle: Path) -> None:
+    manifest = Manifest.read(bundle)
+    every, few = (
+        gpu_model._selection(dataclasses.replace(manifest, shortlist=count), batch=1)[0] for count in (None, 2)
+    )
+    left_out, pixels = len(manifest.classes) - 2, manifest.contract.pixels
+    assert every.macs - few.macs == left_out * pixels
+    assert every.bytes - few.bytes == left_out * pixels * 2  # FP16
+
+
 def test_weights_are_read_once_a_batch_and_a_board_copies_nothing(bundle: Path) -> None:
     manifest = Manifest.read(bundle)
     one, eight = gpu_model.model([manifest], ["orin-nano"], [1, 8])

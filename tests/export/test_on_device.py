@@ -70,7 +70,7 @@ def test_the_report_holds_all_that_a_gpu_is_asked(bundle: Path, samples: Path, t
     assert report["quality"]["built"]["agreement/clean"] == 1.0
     device = report["device"]
     assert {case["kernel"].partition("_")[0] for case in device["kernels"]["cases"]} == {"select", "preprocess"}
-    assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 7 + 16
+    assert device["kernels"]["passed"] and len(device["kernels"]["cases"]) == 12 + 11 + 16
     assert {"1x1000x37 off by 3", "1x2x65536"} <= {case["case"] for case in device["kernels"]["cases"]}
     assert device["graph"] == {"captured": True, "equals_plain_calls": True, "obstacles": {}}
     assert device["built"]["tools"] == {"tensorrt_rtx": "1.0"} and device["software"]["puvae_rt"]

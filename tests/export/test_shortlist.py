@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import runners
+from export import on_device, runners
 from export.build import BuildSettings, build
-from export.prepare import prepare
 from export.samples import load_samples
 from export.source import read_source
 from export.verify import verify
 from puvae_rt import Purifier
-from puvae_rt.contract import Score
+from puvae_rt.contract import EMULATED, Score
 from puvae_rt.errors import BuildError, ContractError, PuvaeError
 from puvae_rt.graph.onnx_file import read_puvae
 from puvae_rt.runtime.arguments import Choice
@@ -24,7 +23,7 @@ from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Purified
 from tests.export.shipped import CLASSES, NAME, SCORE, weights_with_prior
 from tests.export.toy import GRAY, save_weights
-from tests.tolerances import EXACT_ATOL
+from tests.tolerances import EXACT_ATOL, FP16_ATOL
 
 pytestmark = pytest.mark.usefixtures("with_prior")
 
@@ -156,37 +155,62 @@ def test_an_engine_that_decodes_fewer_than_its_manifest_says_fails_the_gate(
     assert not quality.passed and quality.built["agreement/clean"] == 0
 
 
-def test_an_rtx_engine_with_a_shortlist(settings: BuildSettings, with_prior: Path) -> None:
+GPU_CHOICES = {
+    "its-own": ({}, 2),
+    "all-classes": ({"shortlist": CLASSES}, None),
+    "without-its-prior": ({"prior": "none"}, None),
+    "without-passes": ({"passes": "none"}, None),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("choice, shortlist", GPU_CHOICES.values(), ids=GPU_CHOICES)
+def test_an_rtx_engine_decodes_what_a_cpus_does(
+    settings: BuildSettings, with_prior: Path, choice: dict[str, object], shortlist: int | None, precision: str
+) -> None:
     pytest.importorskip("tensorrt_rtx")
-    asked = replace(settings, target="rtx", precision="fp16", compute_capabilities=("8.6",))
-    every = prepare(asked, print)  # unless asked otherwise, as the selection kernel takes no list of classes
-    assert every.description.shortlist is None and not every.graph.producer("classes")
-    folder, manifest = build(replace(asked, shortlist=2))
+    asked = replace(settings, target="rtx", precision=precision, compute_capabilities=("8.6",), **choice)  # type: ignore[arg-type]
+    folder, manifest = build(asked)
+    assert manifest.shortlist == shortlist
     outputs = {output.name: (output.dtype, output.shape) for output in manifest.engine.outputs}
-    assert outputs == {
-        "candidates": ("float16", (-1, 2, *GRAY.shape)),
-        "bias": ("float32", (-1, 2)),
-        "classes": ("int32", (-1, 2)),
-    }
+    count, half = shortlist or CLASSES, {"fp32": "float32", "fp16": "float16"}[precision]
+    expected = {"candidates": (half, (-1, count, *GRAY.shape))}
+    if choice.get("prior") != "none":
+        expected["bias"] = ("float32", (-1, count))
+    if shortlist is not None:
+        expected["classes"] = ("int32", (-1, count))
+    assert outputs == expected
     assert manifest.quality is not None and manifest.quality.evidence == "emulated"
-    got = runners.on_cpu(folder, manifest).runner(np.divide(images(with_prior), 255, dtype=np.float32), None)
-    want = purified(NAME, images(with_prior))
-    np.testing.assert_array_equal(got.decoded, want.decoded)
-    np.testing.assert_array_equal(got.projected, want.projected)
+    want = purified(NAME, images(with_prior), **{"shortlist": CLASSES} if "passes" in choice else choice)
+    atol = EXACT_ATOL if precision == "fp32" else FP16_ATOL
+    shown = np.divide(images(with_prior), 255, dtype=np.float32)
+    with Purifier.load(folder, device="emulated") as purifier:
+        for got in (purifier.purify(shown), runners.on_cpu(folder, manifest).runner(shown, None)):
+            np.testing.assert_array_equal(got.decoded, want.decoded)
+            np.testing.assert_allclose(got.rmse, want.rmse, rtol=0, atol=atol)
+            np.testing.assert_array_equal(got.projected, want.projected)
+            np.testing.assert_allclose(got.images, want.images, rtol=0, atol=atol)
 
 
-def test_a_choice_among_few_is_told_among_all() -> None:
-    own = Purified(
-        np.zeros((2, 1, 1, 1), np.float32),
-        np.array([1, -1]),
-        np.array([[0.5, 0.25], [np.nan, np.nan]], np.float32),
-        np.array([[2.0, 1.0], [np.nan, np.nan]], np.float32),
-    )
-    got = runners.among_all(own, np.array([[3, 0], [1, 2]], np.int32), 4)
-    assert got.projected.tolist() == [0, -1] and got.projected.dtype == np.int64
-    np.testing.assert_array_equal(got.rmse[0], [0.25, np.nan, np.nan, 0.5])
-    np.testing.assert_array_equal(got.score[0], [1.0, np.inf, np.inf, 2.0])
-    assert got.decoded.tolist() == [[True, False, False, True], [False, True, True, False]]
+def test_the_gate_on_a_device_compares_what_both_decoded(settings: BuildSettings, with_prior: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    folder, manifest = build(replace(settings, target="rtx", precision="fp16", verify=False))
+    samples = load_samples(with_prior / "samples.npz", GRAY, CLASSES)
+    with on_device.opened(folder, manifest, EMULATED) as (device, engine):
+        built = runners.Built(engine.run, device.evidence)
+        quality = verify(folder, manifest, samples, built)
+        assert quality.passed and quality.evidence == EMULATED and quality.built["agreement/clean"] == 1
+        assert quality.built["max_error/clean"] < FP16_ATOL
+        quality = verify(folder, replace(manifest, shortlist=None), samples, built)
+    assert not quality.passed and quality.built["agreement/clean"] == 0
+
+
+def test_an_rtx_engine_lists_the_layers_of_its_shortlist(settings: BuildSettings) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    asked = replace(settings, target="rtx", verify=False, compute_capabilities=("8.6",))
+    few, all_ = (build(replace(asked, shortlist=count))[1].engine.layers for count in (None, CLASSES))
+    assert any("Topk" in layer.name for layer in few) and any("Gath" in layer.name for layer in few)  # as it shortens
+    assert not any("Topk" in layer.name for layer in all_)
 
 
 def test_a_file_of_weights_says_its_own_shortlist(settings: BuildSettings, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from onnx import helper
 from puvae_rt.contract import (
     BIAS,
     CANDIDATES,
+    CLASSES,
     CLASSIFIER_FILE,
     ENGINE_ONNX_FILE,
     ENGINE_PLAN_FILE,
@@ -29,8 +30,17 @@ MODULES = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 BIASES = np.array([0.0, 3.0, 0.0, 0.0, 3.0], np.float32)  # of the score, when it weighs the KL
 
 
-def save_engine(path: Path, contract: ImageContract, half: bool, sampling: bool, biased: bool, template: float) -> None:
-    """tests.runtime.toy's candidates, in FP16 or FP32, and constant biases."""
+def save_engine(
+    path: Path,
+    contract: ImageContract,
+    half: bool,
+    sampling: bool,
+    biased: bool,
+    template: float,
+    shortlist: int | None = None,
+) -> None:
+    """tests.runtime.toy's candidates, in FP16 or FP32, and constant biases; with a shortlist of those classes that the
+    toy classifier finds likeliest."""
     graph = Graph([Tensor(IMAGE, np.float32, (BATCH, *contract.shape))])
     scaled = graph.op("Mul", [IMAGE, graph.constant("quarter", 0.25)], "scaled")
     single = graph.op("Unsqueeze", [scaled, graph.ints("axis", (1,))], "single")
@@ -48,7 +58,30 @@ def save_engine(path: Path, contract: ImageContract, half: bool, sampling: bool,
         zero = graph.op("Mul", [graph.op("Unsqueeze", [mean, "axis"], "column"), graph.constant("zero", 0.0)], "zeros")
         graph.op("Add", [zero, graph.constant("biases", BIASES[None])], BIAS)
         graph.outputs.append(Tensor(BIAS, np.float32, (BATCH, toy.CLASSES)))
+    if shortlist is not None:
+        _keep_likeliest(graph, contract, shortlist)
     onnx.save(graph.to_model(), path)
+
+
+def _keep_likeliest(graph: Graph, contract: ImageContract, count: int) -> None:
+    """Every output [N,K,...] becomes [N,m,...], and `classes` [N,m] says of which classes."""
+    flat = graph.op("Flatten", [IMAGE], "flat")
+    ranked = graph.op("MatMul", [flat, graph.constant("weight", toy.classifier_weight(contract))], "ranked")
+    offset = graph.constant("offset", toy.classifier_weight(contract).sum(axis=0) / 2)
+    likely = graph.op("Sub", [ranked, offset], "likely")
+    graph.op("TopK", [likely, graph.ints("count", (count,))], ["likeliest", "places"], axis=1)
+    each = graph.op("Unsqueeze", ["places", graph.ints("each", (2,))], "places.each")
+    for output in graph.outputs:
+        whole = graph.rename(output.name, f"{output.name}.all")
+        graph.op("GatherND", [whole, each], output.name, batch_dims=1)
+    graph.outputs = [Tensor(t.name, t.dtype, (BATCH, count, *t.shape[2:])) for t in graph.outputs]
+    graph.op("Cast", ["places"], CLASSES, to=helper.np_dtype_to_tensor_dtype(np.dtype(np.int32)))
+    graph.outputs.append(Tensor(CLASSES, np.int32, (BATCH, count)))
+
+
+def likeliest(images: np.ndarray, count: int, contract: ImageContract = toy.GRAY) -> np.ndarray:
+    """The classes [N,m] that such an engine decodes."""
+    return np.argsort(-toy.logits(images, contract), axis=1, kind="stable")[:, :count]
 
 
 def save_gpu_bundle(
@@ -63,10 +96,11 @@ def save_gpu_bundle(
     template: float = 1.0,
     version: str = "1.0",
     serialized: bool = False,
+    shortlist: int | None = None,
 ) -> Path:
     """`serialized`: engine.plan is what fake_tensorrt.py loads, an ONNX file."""
     folder.mkdir(parents=True)
-    save_engine(folder / ENGINE_ONNX_FILE, contract, half, sampling, score.kl_weight > 0, template)
+    save_engine(folder / ENGINE_ONNX_FILE, contract, half, sampling, score.kl_weight > 0, template, shortlist)
     plan = (folder / ENGINE_ONNX_FILE).read_bytes() if serialized else b"a serialized engine"
     (folder / ENGINE_PLAN_FILE).write_bytes(plan)
     if classifier:
@@ -86,5 +120,6 @@ def save_gpu_bundle(
         engine=Engine((), (), (), 0, 0, 0.0, "emulated"),
         options=Options(batch, ("8.9",) if target == "rtx" else (), True),
         quality=Quality({}, {}, {}, True, (), 1000, "0" * 64, "emulated"),
+        shortlist=shortlist,
     ).write(folder)
     return folder

@@ -15,6 +15,7 @@ from puvae_rt import Purifier
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.device.emulated.device import EMULATED
 from puvae_rt.errors import BuildError, ContractError, UnknownModelError
+from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.tensorrt import DEFAULT_COMPUTE_CAPABILITIES
 from puvae_rt.runtime import bundle as source
 from puvae_rt.runtime import on_demand
@@ -55,7 +56,7 @@ def gpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
 @pytest.fixture
 def cpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Purifier]:
     monkeypatch.setenv("PUVAE_CACHE", str(cache))
-    with Purifier.load("mnist", shortlist=10) as purifier:  # as a GPU: every class
+    with Purifier.load("mnist") as purifier:
         yield purifier
 
 
@@ -66,7 +67,61 @@ def test_the_thousand_shipped_images(gpu: Purifier, cpu: Purifier) -> None:
     same = got.projected == want.projected
     assert same.mean() >= tolerances.HALF_AGREEMENT
     np.testing.assert_allclose(got.images[same], want.images[same], atol=tolerances.HALF_NETWORK)
-    np.testing.assert_allclose(got.rmse, want.rmse, atol=tolerances.HALF_NETWORK)
+    both = got.decoded & want.decoded  # FP16 may rank two unlikely classes the other way round
+    assert both.sum() >= tolerances.HALF_AGREEMENT * want.decoded.sum()
+    np.testing.assert_allclose(got.rmse[both], want.rmse[both], atol=tolerances.HALF_NETWORK)
+
+
+def shown(name: str, count: int = 6) -> np.ndarray:
+    """Images of the model, or smooth ones where none ship; uint8."""
+    model = shipped(name)
+    if SAMPLES_FILE in model.sha256:
+        return np.load(model.path(SAMPLES_FILE))["images"][:count]  # type: ignore[no-any-return]
+    coarse = np.random.default_rng(0).integers(0, 256, (count, model.contract.channels, 4, 4), np.uint8)
+    side = model.contract.height // 4
+    return np.kron(coarse, np.ones((1, 1, side, side), np.uint8))
+
+
+CHOICES = {
+    "mnist": ("mnist", {}),
+    "traffic-signs": ("traffic_signs", {}),
+    "traffic-signs-five": ("traffic_signs", {"shortlist": 5}),
+    "mnist-all-classes": ("mnist", {"shortlist": 10}),
+    "traffic-signs-without-prior": ("traffic_signs", {"prior": "none"}),
+    "mnist-without-prior-all-told": ("mnist", {"prior": "none", "shortlist": 10}),
+}
+
+
+@pytest.mark.parametrize("name, choice", CHOICES.values(), ids=CHOICES)
+def test_in_fp32_it_is_the_cpus_engine(tmp_path: Path, name: str, choice: dict[str, Any]) -> None:
+    settings = build.BuildSettings(name, tmp_path, "rtx", "fp32", verify=False, **choice)
+    folder, manifest = build.build(settings)
+    images = np.divide(shown(name), 255, dtype=np.float32)
+    with GpuPipeline.load(folder, device="emulated", **choice) as pipeline, Purifier.load(name, **choice) as cpu:
+        assert pipeline.shortlist == manifest.shortlist
+        got, want = pipeline.run(images).purified, cpu.purify(images)
+    np.testing.assert_array_equal(got.decoded, want.decoded)
+    assert want.decoded.sum(axis=1).tolist() == [manifest.shortlist or len(manifest.classes)] * len(images)
+    np.testing.assert_array_equal(got.projected, want.projected)
+    np.testing.assert_allclose(got.images, want.images, rtol=0, atol=tolerances.EXACT_ATOL)
+    np.testing.assert_allclose(got.rmse, want.rmse, rtol=0, atol=tolerances.EXACT_ATOL)
+    np.testing.assert_allclose(got.score, want.score, rtol=tolerances.NETWORK_SUM)
+
+
+def test_a_choice_is_an_engine_of_its_own(gpu: Purifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.divide(shown("mnist", 2), 255, dtype=np.float32)
+    assert gpu.purify(images).decoded.sum(axis=1).tolist() == [shipped("mnist").shortlist] * 2
+    for choice, count in (({"shortlist": 3}, 3), ({"prior": "none"}, 10)):
+        with Purifier.load("mnist", target="rtx", device="emulated", **choice) as purifier:
+            assert purifier.purify(images).decoded.sum(axis=1).tolist() == [count] * 2
+        with monkeypatch.context() as patch:
+            patch.setattr(on_demand, "build_on_demand", lambda *a: pytest.fail("built again"))
+            with GpuPipeline.load("mnist", target="rtx", device="emulated", **choice) as pipeline:
+                assert pipeline.run(images).purified.decoded.sum(axis=1).tolist() == [count] * 2
+    with pytest.raises(ContractError, match="shortlist=11: expected 2 to 10 classes"):
+        GpuPipeline.load("mnist", target="rtx", device="emulated", shortlist=11)
+    with pytest.raises(ContractError, match="shortlist=2 without a prior"):
+        GpuPipeline.load("mnist", target="rtx", device="emulated", prior="none", shortlist=2)
 
 
 def test_camera_frames(gpu: Purifier, cpu: Purifier) -> None:

@@ -214,9 +214,11 @@ def test_a_graph_without_a_prior_or_without_the_exact_passes_is_refused() -> Non
         choose_among(Graph(), 3)
 
 
-@pytest.mark.parametrize("values, label", [((3.0, 1.0), 2), ((1.0, 1.0), 4), ((np.nan, 5.0), 2)])
+@pytest.mark.parametrize(
+    "values, label", [((3.0, 1.0), 2), ((1.0, 3.0), 4), ((1.0, 1.0), 2), ((np.nan, 5.0), 2), ((5.0, np.nan), 4)]
+)
 def test_the_choice_among_few_is_told_among_all(values: tuple[float, float], label: int) -> None:
-    """Two candidates, of classes 4 and 2; of equal scores the one listed first wins."""
+    """Two candidates, of classes 4 and 2; of equal scores the lower class wins, though it is listed last."""
     contract = ImageContract(1, 1, 1)
     graph = Graph([Tensor("image", np.float32, (BATCH, 1, 1, 1)), Tensor(LISTED, np.int64, (BATCH, 2))])
     graph.inputs.append(Tensor("candidates", np.float32, (BATCH, 2, *contract.shape)))
@@ -232,5 +234,6 @@ def test_the_choice_among_few_is_told_among_all(values: tuple[float, float], lab
         },
     )
     assert got["label"].tolist() == [label]
+    assert got["purified"].item() == values[[4, 2].index(label)]
     assert np.isnan(got["rmse"][0, [0, 1, 3]]).all() and np.isposinf(got["score"][0, [0, 1, 3]]).all()
     np.testing.assert_array_equal(got["rmse"][0, [4, 2]], values)

@@ -45,19 +45,23 @@ def run_select(
     seed: int = 0,
     misaligned: bool = False,
     arrivals: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
+    class_count: int | None = None,
 ) -> Selection:
     """`oracle.select_projection`, on the kernel. `misaligned` moves every image by one element off 16 bytes."""
-    (n, k, d), item = candidates.shape, np.dtype(dtype).itemsize
+    (n, m, d), item = candidates.shape, np.dtype(dtype).itemsize
+    k = m if class_count is None else class_count
+    listed = None if classes is None else placed(classes)
     x = placed(input, input.itemsize * misaligned)
     c = placed(candidates, candidates.itemsize * misaligned)
     purified = empty((n, d), dtype, item * misaligned)
     index, flags = empty((n,), np.int64), empty((n,), np.int32)
     rmse, score = empty((n, k), np.float32), empty((n, k), np.float32)
     arrivals = np.zeros(n, np.uint32) if arrivals is None else arrivals
-    arrays = (x, c, bias, purified, index, rmse, score, flags, arrivals)
-    ax, ac, ab, *written = (address(a) for a in arrays)
-    launch = select_projection(n, k, d, input.dtype, candidates.dtype, dtype)
-    shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, tau, *written, k, d).values(), seed)
+    arrays = (x, c, bias, listed, purified, index, rmse, score, flags, arrivals)
+    ax, ac, ab, al, *written = (address(a) for a in arrays)
+    launch = select_projection(n, k, d, input.dtype, candidates.dtype, dtype, shortlist=m)
+    shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, al, tau, *written, m, k, d).values(), seed)
     assert not arrivals.any(), "the counters must be back at 0 for the next launch"
     return Selection(purified, index, rmse, score, flags)
 

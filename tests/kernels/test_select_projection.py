@@ -212,6 +212,8 @@ def test_every_half_widens_and_floats_round_to_half_as_numpy_does():
         ((1, 10, 65_537, np.float32, np.float16, np.float32), "size=65537"),
         ((1, 10, 784, np.float64, np.float16, np.float32), "input of type float64"),
         ((1, 10, 784, np.float32, np.uint8, np.float32), "candidates of type u8"),
+        ((1, 10, 784, np.float32, np.float16, np.float32, 1), "candidates=1: expected 2 to 10"),
+        ((1, 10, 784, np.float32, np.float16, np.float32, 11), "candidates=11: expected 2 to 10"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )

@@ -14,9 +14,8 @@ from pathlib import Path
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, option
-from puvae_rt.contract import MANIFEST_FILE
+from puvae_rt.contract import MANIFEST_FILE, MIN_SHORTLIST
 from puvae_rt.errors import QualityError
-from puvae_rt.models.header import MIN_SHORTLIST
 from puvae_rt.runtime.arguments import PRIORS
 from puvae_rt.runtime.manifest import TARGETS
 
