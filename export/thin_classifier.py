@@ -1,9 +1,9 @@
 """`python -m export.thin_classifier`: large fully connected layers of a classifier as products of two thin ones, so
 that its file stays small.
 
-As in `calib.low_rank`, the outputs of a layer over training images decide: their leading principal directions U give
-W ~ U (U^T W), exact for the mean output. Nothing is trained afterwards. `export.assets` does the same to classifiers
-that ship.
+As in `calib.low_rank`, the outputs y of a layer over training images decide. Their leading principal directions U, in
+the metric A of what the next layer sees behind the ReLU, give W ~ A^-1/2 U (U^T A^1/2 W), exact for the mean output.
+Nothing is trained afterwards. `export.assets` does the same to classifiers that ship.
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Pro
         dense = tensors[f"{position}.weight"]  # [M, features]
         outputs = _outputs(weights, position, images)  # [N, M]
         mean = outputs.mean(axis=0)
-        variances, directions = np.linalg.eigh((outputs - mean).T @ (outputs - mean))  # ascending
-        u = directions[:, -rank:]  # [M, rank]
-        bias = mean - u @ (u.T @ (mean - tensors.pop(f"{position}.bias")))
-        thin = {"0.weight": u.T @ tensors.pop(f"{position}.weight"), "1.weight": u, "1.bias": bias}
-        tensors |= {f"{position}.{name}": value for name, value in thin.items()}
+        root, inverse = _metric_root(outputs, _next_weight(weights, position))  # [M, M] each
+        seen = (outputs - mean) @ root
+        variances, directions = np.linalg.eigh(seen.T @ seen)  # ascending
+        down, up = directions[:, -rank:].T @ root, inverse @ directions[:, -rank:]  # [rank, M], [M, rank]
+        bias = mean - up @ (down @ (mean - tensors.pop(f"{position}.bias")))
+        thin = {"0.weight": down @ tensors.pop(f"{position}.weight"), "1.weight": up, "1.bias": bias}
+        tensors |= {f"{position}.{name}": np.asarray(value, np.float32) for name, value in thin.items()}
         kept = variances[-rank:].sum() / variances.sum()
         progress(
             f"classifier {weights.architecture}: layer {position}, {dense.shape[0]} x {dense.shape[1]}, to rank {rank} "
@@ -62,9 +64,30 @@ def factored(weights: ClassifierWeights, images: Array, rank: int, progress: Pro
     return replace(weights, tensors=tensors)
 
 
-def large_layers(weights: ClassifierWeights) -> list[int]:
-    """The positions of the fully connected layers that have more than LARGE weights."""
+def _next_weight(weights: ClassifierWeights, position: int) -> Array:
+    """The weight [L, M] of the fully connected layer behind `position`."""
     positions = layer_positions(weights.architecture)[1]
+    return weights.tensors[f"{positions[positions.index(position) + 1]}.weight"]
+
+
+def _metric_root(outputs: Array, after: Array) -> tuple[Array, Array]:
+    """A^1/2 and A^-1/2 [M, M] of the metric that a small error e of `outputs` [N, M] has in the next layer.
+
+    Behind the ReLU only positive outputs pass, and a shift common to all of the next layer's L outputs changes nothing
+    of what the logits say: A = E |(after - its mean) diag(y > 0) e|^2 over images, with a thousandth of its mean
+    diagonal added, so that it can be inverted.
+    """
+    passing = (outputs > 0).astype(np.float64)
+    contrast = after - after.mean(axis=0)
+    metric = (contrast.T @ contrast) * (passing.T @ passing) / len(outputs)
+    metric += 1e-3 * np.trace(metric) / len(metric) * np.eye(len(metric))
+    values, vectors = np.linalg.eigh(metric)
+    return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+
+
+def large_layers(weights: ClassifierWeights) -> list[int]:
+    """The positions of the hidden fully connected layers that have more than LARGE weights."""
+    positions = layer_positions(weights.architecture)[1][:-1]
     sizes = {at: weights.tensors[f"{at}.weight"].size for at in positions if f"{at}.weight" in weights.tensors}
     return [position for position, size in sizes.items() if size > LARGE]
 

@@ -28,9 +28,8 @@ SMALL, CLASSES = ImageContract(3, 10, 10), 3
 
 
 @pytest.fixture
-def weights(monkeypatch: pytest.MonkeyPatch) -> ClassifierWeights:
+def weights() -> ClassifierWeights:
     """Of C, whose first layer, 512 of 6,400, counts as large."""
-    monkeypatch.setattr(thin_classifier, "LARGE", 1_000_000)
     return classifier_weights(replace(random_weights(), contract=SMALL), "C")
 
 
@@ -93,15 +92,15 @@ def test_a_rank_that_is_none_is_refused(weights: ClassifierWeights, images: np.n
         factored(weights, images, rank, lambda line: None)
 
 
-def test_small_layers_stay(images: np.ndarray) -> None:
+def test_small_layers_stay(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thin_classifier, "LARGE", 10**7)
     weights = classifier_weights(replace(random_weights(), contract=SMALL), "C")
     assert factored(weights, images, 40, lambda line: None).tensors == weights.tensors
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def command(tmp_path: Path) -> list[str]:
     """Factors a.safetensors, whose layer of 1.6 million weights counts as large, into thin.safetensors."""
-    monkeypatch.setattr(thin_classifier, "LARGE", 1_000_000)
     weights = save_classifier(tmp_path / "a.safetensors", toy_weights(), "A")
     data = dataset(tmp_path / "toy.npz")
     return ["--weights", str(weights), "--data", str(data), "--out", str(tmp_path / "kept" / "thin.safetensors")]
