@@ -26,7 +26,7 @@ CLASSES = (
     "EngineInspector ErrorCode ExecutionContextAllocationStrategy HardwareCompatibilityLevel IBuilderConfig "
     "ICudaEngine IExecutionContext IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler "
     "IProgressMonitor IRuntimeCache IRuntimeConfig ITensor LayerInformationFormat LayerType Logger MemoryPoolType "
-    "NetworkDefinitionCreationFlag OnnxParser ParserError ProfilingVerbosity Runtime TensorIOMode"
+    "NetworkDefinitionCreationFlag OnnxParser ParserError PreviewFeature ProfilingVerbosity Runtime TensorIOMode"
 )
 ANYTHING = ["*"]
 INSPECT = """

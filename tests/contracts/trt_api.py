@@ -19,6 +19,7 @@ NAMED = {
     "context": "IExecutionContext",
     "engine": "ICudaEngine",
     "inspector": "EngineInspector",
+    "layer": "ILayer",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",

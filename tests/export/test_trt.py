@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.gpu.tensorrt import build as build_module
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
 from puvae_rt.graph.passes import apply, exact_passes
-from puvae_rt.graph.passes.gpu import apply_gpu, gpu_passes
 from puvae_rt.graph.reference import straightforward
 from puvae_rt.graph.selection import stop_at_candidates
 from puvae_rt.models.spec import Ranks
+from tests.export.engine_graphs import engine_graph
 from tests.export.toy import COLOR, GRAY, random_weights
 
 MOST_KERNELS = 12  # a frame, at batch 1
@@ -29,18 +28,6 @@ MOST_KERNELS = 12  # a frame, at batch 1
 @pytest.fixture(scope="module", autouse=True)
 def rtx() -> Any:
     return pytest.importorskip("tensorrt_rtx")
-
-
-@cache
-def engine_graph(
-    contract: ImageContract, sigma: float = 0.0, kl: float = 0.0, passes: bool = True, normalized: bool = False
-) -> Graph:
-    weights = random_weights(contract, 10, Ranks(fc1=16, fc2=32), Score(0.1, kl), normalized=normalized)
-    graph = stop_at_candidates(straightforward(weights, sigma, dense=False), contract, weights.score, 10)
-    if not passes:
-        return graph
-    exact, gpu = exact_passes(weights.score, sigma), gpu_passes(weights.score, sigma)
-    return apply_gpu(apply(graph, exact), gpu)
 
 
 def build(

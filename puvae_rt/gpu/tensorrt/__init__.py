@@ -1,7 +1,7 @@
 """TensorRT and TensorRT-RTX: the table of both, their log, and engines built, loaded and run.
 
-Only names that exist in TensorRT 10.3 to 11 and in TensorRT-RTX are used (tests/contracts holds that), except what is
-asked for by `hasattr`.
+Only names that exist in TensorRT 8.5, 8.6, 10.3 to 11 and in TensorRT-RTX are used (tests/contracts holds that), except
+what is asked for by `hasattr`, and in files for one of them alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A strongly typed ONNX model in, a serialized engine out: TensorRT and TensorRT-RTX through one code path."""
+"""A strongly typed ONNX model in, a serialized engine out: TensorRT and TensorRT-RTX through one code path.
+
+TensorRT 8 knows no such networks: weakly_typed.py tells it the same types layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from puvae_rt.gpu.tensorrt import library
+from puvae_rt.gpu.tensorrt import library, weakly_typed
 from puvae_rt.gpu.tensorrt.log import BuildLog
 
 LAYERS = "Layers:\n"  # how TensorRT-RTX's verbose log announces the list
@@ -54,11 +57,13 @@ def build_plan(
     start = time.perf_counter()
     logger = log.attach(trt)
     builder = log.require("Builder", trt.Builder(logger))
-    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)  # the number differs between versions
-    network = log.require("create_network", builder.create_network(flags))
+    network = log.require("create_network", builder.create_network(_creation_flags(trt)))
     parser = log.require("OnnxParser", trt.OnnxParser(network, logger))
+    model = weakly_typed.readable(model) if weakly_typed.serves(trt) else model
     log.require_ok("OnnxParser.parse", parser.parse(model), _parser_errors(parser))
     config = log.require("create_builder_config", builder.create_builder_config())
+    if weakly_typed.serves(trt):
+        weakly_typed.constrain(trt, network, config, model)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
     _forbid_allocation(trt, config)
@@ -69,6 +74,12 @@ def build_plan(
     ahead = library.LIBRARIES[target].ahead_of_time  # there is no GPU to load the engine on: the list is in the log
     listing = tuple(log.listing) if ahead else (_inspected(trt, logger, log, data),)
     return SerializedEngine(data, listing, seconds, str(trt.__version__))
+
+
+def _creation_flags(trt: Any) -> int:
+    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return weakly_typed.creation_flags(trt)
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)  # the number differs between versions
 
 
 def _forbid_allocation(trt: Any, config: Any) -> None:

@@ -51,11 +51,16 @@ def load(target: str) -> Any:
     """The target's Python module; TargetUnavailableError says what to install where."""
     library = LIBRARIES[target]
     try:
-        return import_module(library.module)
+        trt = import_module(library.module)
     except (ImportError, OSError) as error:  # OSError: the binding is there, its native library is not
         raise TargetUnavailableError(
             f"target {target!r}: {library.name} is not usable here ({error}); {library.remedy}"
         ) from error
+    if not hasattr(trt.ICudaEngine, "num_io_tensors"):  # what all of this works by
+        raise TargetUnavailableError(
+            f"target {target!r}: {library.name} {trt.__version__} is too old, expected 8.5 or later; {library.remedy}"
+        )
+    return trt
 
 
 def serves(target: str, compute_capability: tuple[int, int]) -> bool:
