@@ -54,7 +54,7 @@ def readable(model: bytes) -> bytes:
         raise BuildError(
             f"model of opset {default.version}: {str(error).splitlines()[0]}; export it in opset {OPSET}"
         ) from error
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def constrain(trt: Any, network: Any, config: Any, model: bytes) -> None:
