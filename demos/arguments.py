@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from puvae_rt.cli import shared
+
 NO_ATTACK = "none"
 SYNTHETIC_FRAMES = 300
+DEGRADED = ("passthrough", "last-good", "stop")  # puvae_rt.stream.guard.MODES
 ATTACKS = ("fgsm", "ifgsm")  # functions of puvae_rt.attacks.onnx_attack
+
+
+SOURCE_RATE = "source"  # --rate: each frame at its own time
 
 
 def positive(text: str) -> int:
@@ -14,3 +20,19 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1")
     return int(text)
+
+
+def rate(text: str) -> float | str:
+    """Frames a second, or the source's own times."""
+    return text if text == SOURCE_RATE else shared.above_zero(text)
+
+
+def policy(text: str) -> str:
+    """latest, queue=N or every; argparse tells of anything else."""
+    from puvae_rt.errors import VideoError
+    from puvae_rt.video.policy import Policy
+
+    try:
+        return str(Policy.parse(text))
+    except VideoError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

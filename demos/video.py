@@ -7,16 +7,23 @@ from puvae_rt.cli.entry import forward
 main, parser = forward(__name__, "demo video")  # first: --help needs none of what follows
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from demos.arguments import NO_ATTACK, SYNTHETIC_FRAMES
+from demos.arguments import NO_ATTACK, SOURCE_RATE, SYNTHETIC_FRAMES
 from demos.play.stopping import Stop
 from demos.play.window import Window, has_display
-from puvae_rt.errors import VideoError
+from puvae_rt.errors import DegradedError, VideoError
 from puvae_rt.runtime.machine import DEFAULT_THREADS
-from puvae_rt.video.sources import VideoSource, open_source
+from puvae_rt.stream.guard import Guard
+from puvae_rt.video.events import EventKind
+from puvae_rt.video.frames import Frame
+from puvae_rt.video.policy import Policy
+from puvae_rt.video.sources import Pace, VideoSource, frames_read, open_source
+
+_ENDLESS = 10**9  # frames: --duration ends the clip
 
 if TYPE_CHECKING:
     from demos.play.defense import Defense
@@ -33,20 +40,23 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
     with contextlib.ExitStack() as stack:
         defense = stack.enter_context(open_defense(args))
         with stop.waiting():
-            source = open_source(args.source, lambda: synthetic(args))
+            source = open_live(args)
         stack.callback(source.close)
-        writer = stack.enter_context(Mp4Writer(args.out, source.fps, SIZE))
+        writer = None if args.no_video else stack.enter_context(Mp4Writer(args.out, source.fps, SIZE))
         window = open_window(args.headless, note)
         if window is not None:
             stack.callback(window.close)
         overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
-        player = Player(defense, overlay, writer, window)
+        player = Player(defense, overlay, writer, window, args.slo)
         error = None
         try:
-            player.play(stop.until_stopped(islice(source, args.max_frames)), source)
-        except VideoError as broken:
+            frames = for_seconds(islice(source, args.max_frames), args.duration)
+            player.play(stop.until_stopped(frames), source)
+        except (VideoError, DegradedError) as broken:
             error = str(broken)
+        source.close()  # what waits is dropped
         used = settings(args, source, defense.purifier.threads)
+        used |= counted(source, player.report.frames)
         return player.report.document(source.dropped) | used | {"error": error}
 
 
@@ -62,14 +72,41 @@ def open_defense(args: Options) -> Iterator[Defense]:
         attack = None
         if args.attack != NO_ATTACK and (file := resolve(model, None, classifier).classifier) is not None:
             attack = Attack(args.attack, file, args.epsilon, args.seed, purifier.threads)
-        yield Defense(purifier, attack)
+        with contextlib.ExitStack() as stack:
+            guard = stack.enter_context(Guard(purifier, args.degraded, args.slo)) if args.degraded else None
+            yield Defense(purifier, attack, guard)
+
+
+def open_live(args: Options) -> VideoSource:
+    """The source, at the pace and with the policy asked for."""
+    own_times = args.rate == SOURCE_RATE
+    pace = Pace(None if own_times or args.rate is None else float(args.rate), own_times)
+    policy = None if args.policy is None else Policy.parse(args.policy)
+    return open_source(args.source, lambda: synthetic(args), pace=pace, policy=policy)
+
+
+def for_seconds(frames: Iterable[Frame], seconds: float | None) -> Iterator[Frame]:
+    """`frames`, of those of `seconds` from the first one on."""
+    end = None
+    for frame in frames:
+        end = time.monotonic() + seconds if end is None and seconds is not None else end
+        if end is not None and time.monotonic() > end:
+            return
+        yield frame
+
+
+def counted(source: VideoSource, shown: int) -> dict[str, Any]:
+    """Where every frame went: read = shown + dropped; what could not be decoded was not read, and has failed."""
+    failed = source.counts.get(EventKind.CORRUPT.value, 0)
+    return {"read": frames_read(source, shown), "failed": failed, "events": dict(source.counts)}
 
 
 def synthetic(args: Options) -> SyntheticClip:
     """The shipped test digits of the model before a made-up camera."""
     from demos.play.synthetic import SyntheticClip, load_shipped
 
-    return SyntheticClip(load_shipped(args.model), frames=args.max_frames or SYNTHETIC_FRAMES, seed=args.seed)
+    frames = args.max_frames or (SYNTHETIC_FRAMES if args.duration is None else _ENDLESS)
+    return SyntheticClip(load_shipped(args.model), frames=frames, seed=args.seed)
 
 
 def open_window(headless: bool, note: Callable[[str], None]) -> Window | None:
@@ -95,4 +132,10 @@ def settings(args: Options, source: VideoSource, threads: int) -> dict[str, Any]
     attack: dict[str, Any] = {"name": args.attack}
     if args.attack != NO_ATTACK:
         attack |= {"epsilon": args.epsilon, "seed": args.seed, "targeted": True}
-    return {"model": args.model, "source": source.name, "attack": attack, "threads": threads, "out": str(args.out)}
+    return {
+        "model": args.model,
+        "source": source.name,
+        "attack": attack,
+        "threads": threads,
+        "out": str(args.out),
+    } | {"rate": args.rate, "policy": args.policy, "duration": args.duration, "degraded_mode": args.degraded}

@@ -76,6 +76,10 @@ class EngineError(PuvaeError, RuntimeError):
     """An engine or a classifier that failed while it ran, or gave something else than its form promises."""
 
 
+class DegradedError(PuvaeError, RuntimeError):
+    """A frame without a good answer, where a guard was told to stop at one."""
+
+
 class QualityError(PuvaeError):
     """An engine that was built but does not pass the quality gate."""
 

@@ -38,6 +38,7 @@ FORBIDDEN = {
     "puvae_rt/device": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu"),
     "puvae_rt/gpu": RUNTIME_FORBIDS,
     "puvae_rt/video": RUNTIME_FORBIDS,
+    "puvae_rt/stream": RUNTIME_FORBIDS,
     "puvae_rt/kernels": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
     "puvae_rt/bench": tuple(name for name in RUNTIME_FORBIDS if name != "matplotlib"),  # which draws its figures
     "puvae_rt/doctor": RUNTIME_FORBIDS,

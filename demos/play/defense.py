@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
-from puvae_rt.runtime.results import Floats
+from puvae_rt.runtime.results import PURIFIED, Floats, Result
+from puvae_rt.stream.guard import Guard
 from puvae_rt.video.frames import Pixels
 
 ATTACKS: dict[str, Callable[..., Floats]] = {name: getattr(onnx_attack, name) for name in arguments.ATTACKS}
 DIGITS = ImageContract(1, SIDE, SIDE)
+_WARM_UP_SECONDS = 60.0  # added to a guard's deadline for the first runs
 _EXACT = 1e-3  # of a gray level: float32 misses whole levels by less
 
 
@@ -45,6 +48,8 @@ class Outcome:
     rmse: Floats  # [K]; the model's score may choose another than its smallest
     degraded: bool  # no class had a finite distance: the purified image is NaN
     timings_ms: Mapping[str, float]  # attack, purify, classify: only the last two would run in a product
+    reason: str = ""  # why it is degraded
+    shown: str = PURIFIED  # what `purified` is of, as `Result.shown`
 
 
 class Attack:
@@ -72,7 +77,7 @@ class Attack:
 class Defense:
     """Attack (if any), purifier and classifier in a row, on one digit at a time."""
 
-    def __init__(self, purifier: Purifier, attack: Attack | None = None) -> None:
+    def __init__(self, purifier: Purifier, attack: Attack | None = None, guard: Guard | None = None) -> None:
         if purifier.contract != DIGITS:
             raise ContractError(
                 f"model {purifier.name!r} takes images {purifier.contract.shape}, expected {DIGITS.shape}: "
@@ -83,13 +88,14 @@ class Defense:
                 f"model {purifier.name!r} comes without a classifier, expected one to attack and to defend; "
                 "build the bundle with a classifier or give --classifier FILE.onnx"
             )
-        self.purifier, self.attack = purifier, attack
+        self.purifier, self.attack, self.guard = purifier, attack, guard
         self._classifier: Classifier = purifier.classifier
         self._warm_up()
 
-    def __call__(self, digit: Floats, truth: int | None) -> Outcome:
+    def __call__(self, digit: Floats, truth: int | None, captured: float | None = None) -> Outcome:
         """One digit [1,28,28] in [0,1]; `truth` is what it must not be mistaken for, if known.
 
+        `captured` is its frame's stamp, from which a guard's deadline runs; the time of the attack is not counted.
         The purifier takes it as a product would: as a frame of 8 bits, attacked or not.
         """
         clock = Stopwatch()
@@ -101,7 +107,8 @@ class Defense:
             frame = as_frame(image, around=frame)
             attacked = self._seen(frame)
         clock.lap("attack")
-        result = self.purifier(frame, (0, 0, SIDE, SIDE))
+        attack_ms = clock.timings_ms()["attack"]
+        result = self._purified(frame, None if captured is None else captured + attack_ms / 1e3)
         laps = result.timings_ms
         return Outcome(
             clean=clean,
@@ -111,11 +118,17 @@ class Defense:
             rmse=result.rmse,
             degraded=result.degraded,
             timings_ms={
-                "attack": clock.timings_ms()["attack"],
+                "attack": attack_ms,
                 "purify": laps["preprocess"] + laps["purify"],
                 "classify": laps["classify"],
             },
+            reason=result.reason,
+            shown=result.shown,
         )
+
+    def _purified(self, frame: Pixels, captured: float | None) -> Result:
+        whole = (0, 0, SIDE, SIDE)
+        return self.purifier(frame, whole) if self.guard is None else self.guard(frame, whole, captured)
 
     def _seen(self, frame: Pixels) -> Stage:
         image = np.divide(frame, 255, dtype=np.float32)[None]  # [1,28,28]
@@ -124,7 +137,9 @@ class Defense:
     def _warm_up(self) -> None:
         """The first runs allocate; no frame should pay for that."""
         for _ in range(3):
-            self(np.zeros(DIGITS.shape, np.float32), 0)
+            self(np.zeros(DIGITS.shape, np.float32), 0, time.monotonic() + _WARM_UP_SECONDS)
+        if self.guard is not None:
+            self.guard.counts.clear()
 
 
 def as_frame(image: Floats, around: Pixels | None = None) -> Pixels:

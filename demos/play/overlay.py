@@ -77,7 +77,9 @@ class Overlay:
         stages = (None, None, None) if outcome is None else (outcome.clean, outcome.attacked, outcome.purified)
         captions = ("input", "attacked", "purified")
         for place, caption, stage in zip(_TILES, captions, stages, strict=True):
-            canvas.text(caption, (place[0], place[1] - 12), 0.62, _SOFT)
+            instead = caption == "purified" and outcome is not None and bool(outcome.reason)
+            told = f"{outcome.shown}: {outcome.reason}" if instead and outcome is not None else caption
+            canvas.text(told, (place[0], place[1] - 12), 0.62, _BAD if instead else _SOFT)
             canvas.fill(place, _PANEL)
             if stage is not None:
                 self._draw_tile(canvas, place, stage, truth)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
-from demos.play.defense import Defense
-from demos.play.digits import find_digit
+from demos.play.defense import Defense, Outcome
+from demos.play.digits import Digit, find_digit
 from demos.play.overlay import Overlay
 from demos.play.report import Report
 from demos.play.sinks import Mp4Writer
 from demos.play.window import Window
 from puvae_rt.runtime.purifier import Stopwatch
+from puvae_rt.stream.ages import AgeMeter
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.sources import VideoSource
 
@@ -22,8 +24,15 @@ class Player:
         report: what was counted and timed so far.
     """
 
-    def __init__(self, defense: Defense, overlay: Overlay, writer: Mp4Writer, window: Window | None) -> None:
-        self.report = Report()
+    def __init__(
+        self,
+        defense: Defense,
+        overlay: Overlay,
+        writer: Mp4Writer | None,
+        window: Window | None,
+        slo_ms: float | None = None,
+    ) -> None:
+        self.report = Report(meter=AgeMeter(slo_ms))
         self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
     def play(self, frames: Iterable[Frame], source: VideoSource) -> None:
@@ -37,19 +46,29 @@ class Player:
                 return
 
     def _play(self, frame: Frame, dropped: int) -> bool:
-        clock = Stopwatch()
+        clock, captured = Stopwatch(), time.monotonic() if frame.captured is None else frame.captured
         truth = frame.truth.label if frame.truth else None
         digit = find_digit(frame.image)
         clock.lap("find")
-        outcome = None if digit is None else self._defense(digit.image, truth)
+        outcome = None if digit is None else self._defense(digit.image, truth, captured)
         clock.lap("defense")
+        attack_ms = 0.0 if outcome is None else outcome.timings_ms["attack"]
+        self.report.meter.add(1e3 * (time.monotonic() - captured) - attack_ms, frame.clock)
         self.report.add(outcome, truth)
-        picture = self._overlay.draw(frame, digit, outcome, self.report, dropped)
-        clock.lap("draw")
-        self._writer.write(picture)
-        watched = self._window is None or self._window.show(picture)
-        clock.lap("write")
+        watched = self._show(frame, digit, outcome, dropped, clock)
         laps = clock.timings_ms()
         defense = {} if outcome is None else outcome.timings_ms  # its stages in place of their sum
         self.report.time({"find": laps["find"], **defense, "draw": laps["draw"], "write": laps["write"]})
+        return watched
+
+    def _show(self, frame: Frame, digit: Digit | None, outcome: Outcome | None, dropped: int, clock: Stopwatch) -> bool:
+        """Draws and writes, where somebody looks; False once the user has closed the window."""
+        picture = None
+        if self._writer is not None or self._window is not None:
+            picture = self._overlay.draw(frame, digit, outcome, self.report, dropped)
+        clock.lap("draw")
+        if self._writer is not None and picture is not None:
+            self._writer.write(picture)
+        watched = self._window is None or picture is None or self._window.show(picture)
+        clock.lap("write")
         return watched

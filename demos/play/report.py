@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from demos.play.defense import Outcome
 from puvae_rt._moved import renamed
-from puvae_rt.runtime.latency import PERCENTILES, Summary, summary
+from puvae_rt.runtime.latency import PERCENTILES, Summary
+from puvae_rt.stream.ages import AgeMeter, Percentiles
+from puvae_rt.stream.guard import NAN
 
 # What stands between a frame and its purified label; attack, drawing and writing belong to the demo.
 DEFENSE_STAGES = ("find", "purify", "classify")
-RECENT = 300  # frames in the figures on the picture
 VERSIONS = ("clean", "attacked", "purified")
 
 
 @dataclass
 class Report:
-    """Counters and latencies; 8 bytes per stage and frame, so that the percentiles are of every frame."""
+    """Counters and latencies; the percentiles are of every frame, the memory is bounded."""
 
     frames: int = 0
     without_digit: int = 0
@@ -29,8 +29,10 @@ class Report:
     judged: int = 0  # frames with a digit and its truth: what the accuracies are shares of
     _right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0))
     _attacked: bool = False
-    _stages: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
-    _defense: array[float] = field(default_factory=lambda: array("d"))
+    meter: AgeMeter = field(default_factory=AgeMeter)  # of frames up to their label
+    degraded_by: Counter[str] = field(default_factory=Counter)
+    _stages: dict[str, Percentiles] = field(default_factory=lambda: defaultdict(Percentiles))
+    _defense: Percentiles = field(default_factory=Percentiles)
     _started: float = field(default_factory=time.perf_counter)
 
     def add(self, outcome: Outcome | None, truth: int | None) -> None:
@@ -40,6 +42,8 @@ class Report:
             self.without_digit += 1
             return
         self.degraded += outcome.degraded
+        if outcome.degraded:
+            self.degraded_by[outcome.reason or NAN] += 1
         if truth is None:
             return
         self.judged += 1
@@ -52,9 +56,9 @@ class Report:
         """The laps of one frame."""
         for stage, milliseconds in timings_ms.items():
             if stage != "total":
-                self._stages[stage].append(milliseconds)
+                self._stages[stage].add(milliseconds)
         if "purify" in timings_ms:
-            self._defense.append(sum(timings_ms[stage] for stage in DEFENSE_STAGES))
+            self._defense.add(sum(timings_ms[stage] for stage in DEFENSE_STAGES))
 
     def fps(self) -> float:
         """Frames per second since the report began."""
@@ -67,11 +71,11 @@ class Report:
 
     def stages_ms(self, recent: bool = False) -> dict[str, Summary]:
         """Latencies of each stage: of every frame, or of the last `RECENT`."""
-        return {stage: summary(values[-RECENT:] if recent else values) for stage, values in self._stages.items()}
+        return {stage: values.summary(recent) for stage, values in self._stages.items()}
 
     def latency_ms(self, recent: bool = False) -> Summary:
         """From a frame in memory to its purified label: `DEFENSE_STAGES` on frames with a digit."""
-        return summary(self._defense[-RECENT:] if recent else self._defense)
+        return self._defense.summary(recent)
 
     def document(self, dropped: int) -> dict[str, Any]:
         """The demo's JSON."""
@@ -85,12 +89,14 @@ class Report:
             "without_digit": self.without_digit,
             "judged": self.judged,
             "stages_ms": self.stages_ms(),
+            "degraded_by": dict(self.degraded_by),
+            **self.meter.document(dropped),
         }
 
 
 def table(document: Mapping[str, Any]) -> str:
     """The end of a demo, as text."""
-    rows = {**document["stages_ms"], "frame to label": document["latency_ms"]}
+    rows = {**document["stages_ms"], "frame to label": document["latency_ms"], "age at label": document["age_ms"]}
     lines = [f"{'latency, ms':<16}" + "".join(f"{name.replace('_', '.'):>9}" for name in PERCENTILES)]
     lines += [f"{name:<16}" + "".join(f"{_milliseconds(row[p]):>9}" for p in PERCENTILES) for name, row in rows.items()]
     accuracy = "  ".join(f"{name} {_percent(share)}" for name, share in document["accuracy"].items())
@@ -100,6 +106,9 @@ def table(document: Mapping[str, Any]) -> str:
         f"accuracy          {accuracy}  ({document['judged']} frames with ground truth)",
         f"frames            {document['frames']} at {document['fps']:.1f} per second  {counts}",
     ]
+    if (slo := document["slo"]) is not None:
+        late = f"{slo['missed']} late and {document['dropped']} dropped of {document['frames'] + document['dropped']}"
+        lines.append(f"deadline          {slo['ms']:g} ms {'kept' if slo['kept'] else 'missed'}: {late} frames")
     return "\n".join(lines)
 
 

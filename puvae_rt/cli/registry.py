@@ -34,9 +34,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "models": Entry("models", "list the models that ship, with their accuracy clean and attacked"),
         "build": Entry("build", "compile a model for a target into a bundle", "export.build", "the quality gate"),
         "verify": Entry("verify", "compare a bundle with its FP32 reference", "export.verify", "a limit of the gate"),
-        "bench": Entry("bench", "time engines side by side", "puvae_rt.bench", "a regression against --compare"),
+        "bench": Entry("bench", "time engines side by side", "puvae_rt.bench", "--compare or --slo"),
         "doctor": Entry("doctor", "say what this machine is ready for", "puvae_rt.doctor", "--target is not ready"),
-        "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video"),
+        "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video", "--slo is missed"),
         "demo make-clip": Entry("demo_make_clip", "write a clip of handwritten digits", "demos.make_clip"),
     },
     TRAIN: {

@@ -78,3 +78,22 @@ def own(name: str) -> ModuleType:
     from puvae_rt.toolchain import import_own
 
     return import_own(name)
+
+
+def above_zero(text: str) -> float:
+    """A number above 0; argparse tells of anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return value
+
+
+def milliseconds(text: str) -> float:
+    """33, 33ms or 0.033s as milliseconds."""
+    for unit, factor in (("ms", 1.0), ("s", 1e3), ("", 1.0)):
+        if text.endswith(unit):
+            return factor * above_zero(text.removesuffix(unit))
+    raise AssertionError(text)  # every text ends with nothing

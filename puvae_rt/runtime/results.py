@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from puvae_rt.contract import NO_LABEL
 
-__all__ = ["NO_LABEL", "Floats", "Ints", "Purified", "Result"]
+__all__ = ["LAST_GOOD", "NO_IMAGE", "NO_LABEL", "PASSTHROUGH", "PURIFIED", "Floats", "Ints", "Purified", "Result"]
+
+# What a result shows.
+PURIFIED, PASSTHROUGH, LAST_GOOD, NO_IMAGE = "purified", "passthrough", "last-good", "none"
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -72,9 +75,13 @@ class Result:
         rmse: float32 [K] in [0,1], distance of the frame's region to the projection on each class; NaN for classes that
             a shortlist left out. Its minimum, `np.nanmin`, tells how far the frame is from everything that was decoded.
         timings_ms: milliseconds of each stage: preprocess, purify, classify (0 without a classifier), total.
-        degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1.
+        degraded: True when no class had a finite distance: `image` is NaN then and `label` is -1; and where a
+            `puvae_rt.stream.guard.Guard` has put something else in the place of an answer.
         projected: the class of the projection that `image` is, whatever the classifier sees in it; -1 when degraded.
         score: float32 [K], what was minimized, as in `Purified`.
+        reason: why it is degraded ("deadline", "nan", "error"), or why there is no label ("abstained"); else empty.
+        shown: what `image` and `label` are of: "purified", "passthrough" (the frame as it came), "last-good" (an
+            earlier frame's result) or "none".
         replayed: on a GPU, whether the frame was one replay of a CUDA graph. False at the first frame of a kind; if it
             stays so, `Purifier.obstacles` tells why. None on a CPU.
     """
@@ -86,4 +93,6 @@ class Result:
     degraded: bool
     projected: int
     score: Floats
+    reason: str = ""
+    shown: str = PURIFIED
     replayed: bool | None = None

@@ -16,12 +16,13 @@ class FrameBuffer:
     """Frames and events in their order, bounded by the policy; every method may be called from any thread.
 
     Attributes:
+        read: frames that were put in.
         dropped: frames that went by unseen.
         counts: events so far, by kind.
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.dropped, self.counts = 0, Counter[str]()
+        self.read, self.dropped, self.counts = 0, 0, Counter[str]()
         self._policy = policy
         self._changed = threading.Condition()
         self._items: deque[Frame | Event] = deque()
@@ -42,6 +43,7 @@ class FrameBuffer:
                 return False
             self._items.append(frame)
             self._frames += 1
+            self.read += 1
             self._changed.notify_all()
             return True
 
@@ -96,9 +98,12 @@ class FrameBuffer:
             return item
 
     def close(self) -> None:
-        """Lets a reader go that waits for room."""
+        """Lets a reader go that waits for room; frames that nobody took are dropped."""
         with self._changed:
             self._closed = True
+            self.dropped += self._frames
+            self._frames = self._events = 0
+            self._items.clear()
             self._changed.notify_all()
 
     def _forget(self, kind: type[Frame] | type[Event]) -> None:

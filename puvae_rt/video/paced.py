@@ -38,6 +38,11 @@ class PacedSource:
         self._begun = False
 
     @property
+    def read(self) -> int:
+        """Frames that were read so far, seen or not."""
+        return self._buffer.read
+
+    @property
     def dropped(self) -> int:
         """Frames that went by unseen so far."""
         return self._buffer.dropped

@@ -22,7 +22,7 @@ from puvae_rt.video.source import VideoSource
 from puvae_rt.video.truth import truth_path
 from puvae_rt.video.uri import SourceKind, SourceUri, parse_source
 
-__all__ = ["AS_FAST", "AS_RECORDED", "Pace", "VideoSource", "files_of", "open_source"]
+__all__ = ["AS_FAST", "AS_RECORDED", "Pace", "VideoSource", "files_of", "frames_read", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ def _open_stored(uri: SourceUri, synthetic: Callable[[], VideoSource]) -> VideoS
     if uri.kind is SourceKind.FOLDER:
         return FolderSource(uri.path)
     return FileSource(uri.path)
+
+
+def frames_read(source: VideoSource, shown: int) -> int:
+    """Frames that a source has read so far; one without a thread has read those that were `shown`."""
+    return source.read if isinstance(source, (LiveSource, PacedSource)) else shown
 
 
 def files_of(what: str) -> dict[str, Path]:

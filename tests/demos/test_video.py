@@ -211,3 +211,41 @@ def test_a_display_that_fails_is_told_and_done_without(
     assert demo(clip, "--max-frames", 2) == 0
     assert "no window: " in capsys.readouterr().err
     assert frames_in(demo.video) == 2
+
+
+def test_a_run_at_a_camera_s_rate_keeps_or_misses_its_deadline(demo: Demo, clip: Path) -> None:
+    assert demo(clip, "--rate", 50, "--slo", "30s", "--policy", "every", "--no-video") == 0
+    document = demo.document
+    assert document["slo"] == {"ms": 30000, "missed": 0, "kept": True} and document["clock"] == {"schedule": 24}
+    assert document["read"] == document["frames"] == 24 and document["failed"] == 0
+    assert 0 < document["age_ms"]["p50"] <= document["age_ms"]["p99_9"] <= document["age_ms"]["max"]
+    assert not demo.video.exists()
+    assert demo(clip, "--rate", 400, "--slo", "0.01ms", "--no-video") == 1
+    document = demo.document
+    assert document["slo"]["kept"] is False and document["slo"]["missed"] == document["frames"]
+    assert document["read"] == document["frames"] + document["dropped"]
+
+
+def test_a_late_frame_is_shown_as_it_came(demo: Demo, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo(clip, "--slo", "0.01ms", "--degraded", "passthrough", "--max-frames", 3) == 1
+    document = demo.document
+    assert document["degraded"] == 3 and document["degraded_by"] == {"deadline": 3}
+    assert document["accuracy"]["purified"] == document["accuracy"]["clean"]
+    assert "deadline          0.01 ms missed" in capsys.readouterr().out
+    assert demo(clip, "--slo", "0.01ms", "--degraded", "stop", "--no-video") == 2
+    assert "the mode is stop" in demo.document["error"]
+
+
+def test_a_demo_of_some_seconds(demo: Demo) -> None:
+    started = time.monotonic()
+    assert demo("synthetic", "--duration", 0.5, "--rate", 20, "--no-video") == 0
+    assert 5 <= demo.document["read"] <= 12 and time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "flag, value", [("--slo", "fast"), ("--rate", "0"), ("--policy", "newest"), ("--duration", "-1")]
+)
+def test_bad_times(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        video.main([flag, value])
+    assert "expected" in capsys.readouterr().err

@@ -55,6 +55,21 @@ class Options:
     )
     threads: int | str | None = option(None, help=f"threads of each engine, {shared.AUTO_HELP}", **shared.THREADS)
     seconds: float = option(5.0, help="seconds for each engine and batch size", parse=_positive)
+    mlperf: bool = option(
+        False,
+        help="run as MLPerf Automotive does, for 600 s and more: 6,636 frames one after another, or with --rate "
+        "100,000 at that rate; the 99.9th percentile counts",
+    )
+    rate: float | None = option(
+        None, help="frames a second of --mlperf", parse=_positive, metavar="X", default_text="one after another"
+    )
+    slo: float | None = option(
+        None,
+        help="deadline of --mlperf, as 33ms; exit code 1 when missed",
+        parse=shared.milliseconds,
+        metavar="TIME",
+        default_text="none",
+    )
     model_gpu: str | None = option(
         None,
         help=f"GPUs on which the bundles' latency is computed, from layer lists and published figures, not measured: "
@@ -83,6 +98,8 @@ def beside_json(options: Options) -> tuple[str, str] | None:
 
 def run(options: Options) -> Outcome:
     """Measure, or compute with --model-gpu; the results."""
+    if options.mlperf:
+        return _mlperf(options)
     return _modelled(options, options.model_gpu.split(",")) if options.model_gpu else _measured(options)
 
 
@@ -118,6 +135,28 @@ def _measured(options: Options) -> Outcome:
     text += f"\n\nagainst {options.compare}{f', relative to {options.relative_to}' if options.relative_to else ''}\n"
     text += compare.table(changes, options.tolerance)
     return Outcome(document, text, not any(change.worse(options.tolerance) for change in changes))
+
+
+def _mlperf(options: Options) -> Outcome:
+    """One engine, as MLPerf measures."""
+    from tqdm import tqdm
+
+    from puvae_rt.bench import mlperf
+    from puvae_rt.errors import BenchmarkError
+    from puvae_rt.runtime.machine import DEFAULT_THREADS
+    from puvae_rt.runtime.purifier import Purifier
+
+    engines = [*options.bundle, *((options.model,) if options.model else ())] or ["mnist"]
+    if len(engines) > 1:
+        raise BenchmarkError(f"--mlperf: got {len(engines)} engines, expected one engine: one --bundle or --model")
+    with (
+        Purifier.load(engines[0], threads=options.threads or DEFAULT_THREADS) as purifier,
+        tqdm(total=100, unit="%", leave=False, disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar,
+    ):
+        run = mlperf.measure(purifier, options.rate, options.slo, lambda done: bar.update(int(100 * done) - bar.n))
+        document = run.document(str(engines[0]), purifier.threads, options.slo)
+    text = run.text(str(engines[0]), options.slo)
+    return Outcome(document, text, options.slo is None or run.kept(options.slo))
 
 
 def _modelled(options: Options, gpus: list[str]) -> Outcome:

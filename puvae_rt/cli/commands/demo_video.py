@@ -45,6 +45,7 @@ class Options:
     epsilon: float = option(EPSILON, help="L-infinity radius of the attack, of pixels in [0,1]")
     seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0, most=shared.MAX_SEED)
     out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
+    no_video: bool = option(False, help="write no video: --out is left alone")
     headless: bool = option(False, help="show no window, even with a display")
     max_frames: int | None = option(
         None,
@@ -52,6 +53,43 @@ class Options:
         parse=_arguments.positive,
         metavar="N",
         default_text=f"all; {_arguments.SYNTHETIC_FRAMES} of '{SYNTHETIC}'",
+    )
+    duration: float | None = option(
+        None,
+        help="seconds after which the demo stops",
+        parse=shared.above_zero,
+        metavar="S",
+        default_text="no limit",
+    )
+    rate: float | str | None = option(
+        None,
+        help="frames a second, at which a file, folder or clip is played as by a camera, or 'source' for each frame at "
+        "its own time; a camera is asked for it",
+        parse=_arguments.rate,
+        metavar="X",
+        default_text="as fast as frames are purified, and the camera's own",
+    )
+    policy: str | None = option(
+        None,
+        help="frames that are kept for a demo slower than its source: latest, queue=N or every",
+        parse=_arguments.policy,
+        metavar="POLICY",
+        default_text="latest, and every where the source waits",
+    )
+    slo: float | None = option(
+        None,
+        help="deadline of a frame, from its stamp to its label, as 33ms; exit code 1 where more than one in a thousand "
+        "misses it (an attack's own time is not counted)",
+        parse=shared.milliseconds,
+        metavar="TIME",
+        default_text="none",
+    )
+    degraded: str | None = option(
+        None,
+        help="what is shown for a frame that is late, NaN or fails: the frame as it came, the last good result, or "
+        "nothing more, the demo stops",
+        choices=_arguments.DEGRADED,
+        default_text="whatever came, whenever it came",
     )
     threads: int | str | None = option(None, help=f"threads of the engine, {shared.AUTO_HELP}", **shared.THREADS)
 
@@ -73,9 +111,10 @@ def run(options: Options) -> Outcome:
         except stopping.Stopped:
             raise signals.Stopped(stop.code - signals.SIGNALLED) from None
     text = shared.own("demos.play.report").table(document)
-    if document["frames"]:
+    if document["frames"] and not options.no_video:
         text += f"\n{'stopped, ' if stop.code else ''}written: {options.out}"
-    return Outcome(document, text, error=document["error"], code=stop.code)
+    kept = document["slo"] is None or document["slo"]["kept"]
+    return Outcome(document, text, kept, error=document["error"], code=stop.code)
 
 
 def at_end(code: int) -> None:
