@@ -55,3 +55,6 @@ LAST_DIRECTION_ATOL = 1e-3
 LIGHT = 5e-3
 # Success of two implementations of a random attack with other schedules: four of forty images.
 STANDARD_SUCCESS = 0.1 + 1e-9
+
+# A prior's log probabilities, out of FP16 convolutions in another library's order of sums, times a power of the image.
+HALF_BIAS_RELATIVE = 1e-3
