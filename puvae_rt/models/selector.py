@@ -20,17 +20,22 @@ class Projections(NamedTuple):
     """The projections of N images on m classes of each."""
 
     candidates: Tensor  # [N,m,C,H,W] in [0,1]
-    scores: Tensor  # [N,m]; the smallest one wins
+    scores: Tensor  # [N,m]; the smallest one wins, the lowest class on a tie
     classes: Tensor  # [N,m] int64
 
     def winners(self) -> Tensor:
         """The winning projections [N,C,H,W]."""
-        places = torch.arange(len(self.scores), device=self.scores.device)
-        return self.candidates[places, self.scores.argmin(dim=1)]
+        images = torch.arange(len(self.scores), device=self.scores.device)
+        return self.candidates[images, self._places()]
 
     def chosen(self) -> Tensor:
         """The classes [N] of the winning projections."""
-        return self.classes.gather(1, self.scores.argmin(dim=1, keepdim=True)).squeeze(1)
+        return self.classes.gather(1, self._places()[:, None]).squeeze(1)
+
+    def _places(self) -> Tensor:
+        """Where the winners [N] stand among the m."""
+        best = self.scores == self.scores.amin(dim=1, keepdim=True)
+        return torch.where(best, self.classes, torch.iinfo(self.classes.dtype).max).argmin(dim=1)
 
 
 @dataclass(frozen=True)

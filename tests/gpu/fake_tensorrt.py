@@ -16,7 +16,7 @@ from puvae_rt.runtime.session import open_session
 
 
 class DataType(Enum):
-    FLOAT, HALF = "tensor(float)", "tensor(float16)"
+    FLOAT, HALF, INT32 = "tensor(float)", "tensor(float16)", "tensor(int32)"
 
 
 class TensorIOMode(Enum):
@@ -34,7 +34,7 @@ class ComputeCapability(Enum):
     SM75, SM80, SM86, SM89, SM120, SM121 = range(6)
 
 
-NUMPY = {DataType.FLOAT: "float32", DataType.HALF: "float16"}
+NUMPY = {DataType.FLOAT: "float32", DataType.HALF: "float16", DataType.INT32: "int32"}
 
 
 class IExecutionContext:

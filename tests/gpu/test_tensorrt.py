@@ -31,6 +31,7 @@ from tests.device.conftest import cuda_over
 from tests.device.driver import FakeDriver
 from tests.gpu import fake_tensorrt
 from tests.gpu.bundles import save_gpu_bundle
+from tests.gpu.test_listed import COUNT, assert_chosen_among
 from tests.gpu.test_pipeline import assert_purified, images
 from tests.runtime import toy
 
@@ -75,6 +76,14 @@ def test_the_pipeline_runs_on_tensorrt(gpu, library, tmp_path: Path, target: str
     assert library.contexts == 3, "one context for each captured shape"
     assert library.device.snapshot().captures == 3
     assert library.device.snapshot().pageable_copies == 0
+
+
+@pytest.mark.parametrize("target", ["rtx", "tensorrt"])
+def test_the_classes_that_an_engine_lists_come_through_tensorrt(gpu, library, tmp_path: Path, target: str) -> None:
+    bundle = save_gpu_bundle(tmp_path / "bundle", target=target, classifier=False, serialized=True, shortlist=COUNT)
+    with GpuPipeline.load(bundle, device=gpu) as pipeline:
+        for repeat in range(3):
+            assert_chosen_among(pipeline.run(images(3, repeat)).purified, images(3, repeat))
 
 
 def test_a_context_that_makes_room_is_freed_when_its_work_is_done(gpu, library, emulated, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from puvae_rt.errors import BuildError, CheckpointError, ContractError
 from puvae_rt.models.header import PRIOR_PREFIX
 from puvae_rt.models.prior import Prior
 from puvae_rt.models.puvae import PuVAE
-from puvae_rt.models.selector import Selector
+from puvae_rt.models.selector import Projections, Selector
 from puvae_rt.models.spec import PriorLayers, Ranks
 from puvae_rt.models.weights import load_weights
 from puvae_rt.training.artefacts import load_prior, load_puvae, load_selector, save_prior, save_puvae, save_selector
@@ -90,6 +90,14 @@ def test_a_shortlist_is_the_choice_among_the_classes_that_the_prior_ranks_first(
     assert torch.equal(few.chosen(), masked.argmin(1))
     place = (few.classes == few.chosen()[:, None]).float().argmax(1)
     assert torch.equal(few.winners(), few.candidates[torch.arange(12), place])
+
+
+def test_of_equal_scores_the_lowest_class_wins_wherever_it_is_listed() -> None:
+    scores = torch.tensor([[1.0, 0.5, 0.5], [0.5, 0.5, 1.0], [2.0, 3.0, 1.0]])
+    classes = torch.tensor([[0, 7, 4], [7, 4, 0], [7, 4, 9]])
+    found = Projections(torch.arange(9.0).reshape(3, 3, 1, 1, 1), scores, classes)
+    assert found.chosen().tolist() == [4, 4, 9]
+    assert found.winners().flatten().tolist() == [2, 4, 8]
 
 
 def test_the_prior_enters_the_score_with_its_weight() -> None:
