@@ -35,6 +35,7 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
     """Plays the source; the demo's JSON, written even when the source breaks off, with the reason as `error`."""
     from demos.play.overlay import SIZE, Overlay  # these bring the engine: --help does without
     from demos.play.player import Player
+    from demos.play.recording import Recording
     from demos.play.sinks import Mp4Writer
 
     with contextlib.ExitStack() as stack:
@@ -47,7 +48,8 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
         if window is not None:
             stack.callback(window.close)
         overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
-        player = Player(defense, overlay, writer, window, args.slo)
+        watchers = [stack.enter_context(Recording(args.record, source.name))] if args.record else []
+        player = Player(defense, overlay, writer, window, args.slo, watchers)
         error = None
         try:
             frames = for_seconds(islice(source, args.max_frames), args.duration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from demos.play.defense import Defense, Outcome
 from demos.play.digits import Digit, find_digit
@@ -15,6 +15,8 @@ from puvae_rt.runtime.purifier import Stopwatch
 from puvae_rt.stream.ages import AgeMeter
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.sources import VideoSource
+
+Watcher = Callable[[Frame, Outcome | None, float], None]  # a frame, what came of it, and its age in milliseconds
 
 
 class Player:
@@ -31,8 +33,10 @@ class Player:
         writer: Mp4Writer | None,
         window: Window | None,
         slo_ms: float | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.report = Report(meter=AgeMeter(slo_ms))
+        self._watchers = watchers
         self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
     def play(self, frames: Iterable[Frame], source: VideoSource) -> None:
@@ -53,9 +57,12 @@ class Player:
         outcome = None if digit is None else self._defense(digit.image, truth, captured)
         clock.lap("defense")
         attack_ms = 0.0 if outcome is None else outcome.timings_ms["attack"]
-        self.report.meter.add(1e3 * (time.monotonic() - captured) - attack_ms, frame.clock)
+        age_ms = 1e3 * (time.monotonic() - captured) - attack_ms
+        self.report.meter.add(age_ms, frame.clock)
         self.report.add(outcome, truth)
         watched = self._show(frame, digit, outcome, dropped, clock)
+        for watch in self._watchers:
+            watch(frame, outcome, age_ms)
         laps = clock.timings_ms()
         defense = {} if outcome is None else outcome.timings_ms  # its stages in place of their sum
         self.report.time({"find": laps["find"], **defense, "draw": laps["draw"], "write": laps["write"]})

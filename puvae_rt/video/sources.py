@@ -80,6 +80,10 @@ def _open_stored(uri: SourceUri, synthetic: Callable[[], VideoSource]) -> VideoS
         return synthetic()
     if uri.kind is SourceKind.FOLDER:
         return FolderSource(uri.path)
+    if uri.kind is SourceKind.RECORDING:
+        from puvae_rt.video.recording import RecordingSource
+
+        return RecordingSource(uri.path)
     return FileSource(uri.path)
 
 

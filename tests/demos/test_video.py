@@ -249,3 +249,13 @@ def test_bad_times(flag: str, value: str, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         video.main([flag, value])
     assert "expected" in capsys.readouterr().err
+
+
+def test_a_recorded_run_is_repeated(demo: Demo, clip: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.mcap"
+    assert demo(clip, "--attack", "fgsm", "--record", run, "--rate", 40, "--policy", "every", "--no-video") == 0
+    first = demo.document
+    assert demo(run, "--attack", "fgsm", "--rate", "source", "--policy", "every", "--no-video") == 0
+    again = demo.document
+    assert again["accuracy"] == first["accuracy"] and again["frames"] == first["frames"] == 24
+    assert again["source"] == str(run)

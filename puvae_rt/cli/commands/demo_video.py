@@ -46,6 +46,12 @@ class Options:
     seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0, most=shared.MAX_SEED)
     out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
     no_video: bool = option(False, help="write no video: --out is left alone")
+    record: Path | None = option(
+        None,
+        help="recording to write: the frames as they come, with their timing, to be given as --source again (.mcap)",
+        default_text="none",
+        role=WRITTEN,
+    )
     headless: bool = option(False, help="show no window, even with a display")
     max_frames: int | None = option(
         None,
