@@ -1,10 +1,10 @@
-# make setup | demo | test | slow | hostile | lint | docs | clean.  PYTHON=python3.12 chooses another interpreter.
+# make setup | demo | test | slow | hostile | soak | lint | docs | clean.  PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 OUT := out
 
-.PHONY: setup demo test slow hostile lint docs clean
+.PHONY: setup demo test slow hostile soak lint docs clean
 .DEFAULT_GOAL := setup
 
 # Two stamps: the demo needs no more than the runtime; tests and lint need PyTorch and TensorRT-RTX as well.
@@ -42,6 +42,11 @@ test: $(DEV)
 # 10,000 cases of damaged bundles, files, frames and streams, counted in results/hostile.json; `make test` has 500.
 hostile: $(DEV)
 	$(PY) -m tests.hostile.run
+
+# Ten minutes of a constant stream: memory, descriptors and threads flat, every frame counted; results/soak.json and .png.
+# Longer, or another source: make soak SOAK='--duration 3600 --source rtsp://...'
+soak: $(DEV)
+	$(PY) -m tests.soak.run $(SOAK)
 
 # What takes minutes: the pages of trainings and measurements, on tiny data, AutoAttack, and 10,000 hostile cases.
 # torchattacks comes without what it asks for: old versions of packages that it does not use.

@@ -7,6 +7,7 @@ from puvae_rt.cli.entry import forward
 main, parser = forward(__name__, "demo video")  # first: --help needs none of what follows
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -89,11 +90,14 @@ def open_live(args: Options) -> VideoSource:
 
 def for_seconds(frames: Iterable[Frame], seconds: float | None) -> Iterator[Frame]:
     """`frames`, of those of `seconds` from the first one on."""
-    end = None
-    for frame in frames:
-        end = time.monotonic() + seconds if end is None and seconds is not None else end
-        if end is not None and time.monotonic() > end:
+    end, iterator = math.inf, iter(frames)
+    while time.monotonic() < end:  # before one is taken: every frame that was taken is shown
+        try:
+            frame = next(iterator)
+        except StopIteration:
             return
+        if end == math.inf and seconds is not None:
+            end = time.monotonic() + seconds
         yield frame
 
 
