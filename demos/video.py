@@ -27,13 +27,22 @@ from puvae_rt.video.sources import Pace, VideoSource, frames_read, open_source
 _ENDLESS = 10**9  # frames: --duration ends the clip
 
 if TYPE_CHECKING:
+    from demos.play.controls import Controls
     from demos.play.defense import Defense
     from demos.play.synthetic import SyntheticClip
     from puvae_rt.cli.commands.demo_video import Options
 
 
-def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any]:
-    """Plays the source; the demo's JSON, written even when the source breaks off, with the reason as `error`."""
+def run(
+    args: Options,
+    stop: Stop,
+    note: Callable[[str], None],
+    with_keys: Callable[[Any, Defense, str], Controls] | None = None,
+) -> dict[str, Any]:
+    """Plays the source; the demo's JSON, written even when the source breaks off, with the reason as `error`.
+
+    `with_keys` makes what the keys of the window act on; None is no keys.
+    """
     from demos.play.overlay import SIZE, Overlay  # these bring the engine: --help does without
     from demos.play.player import Player
     from demos.play.recording import Recording
@@ -51,6 +60,9 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
         overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
         watchers = [stack.enter_context(Recording(args.record, source.name))] if args.record else []
         player = Player(defense, overlay, writer, window, args.slo, watchers)
+        if with_keys is not None and window is not None:
+            player.controls = with_keys(args, defense, source.name)
+            stack.callback(player.controls.close)
         error = None
         try:
             frames = for_seconds(islice(source, args.max_frames), args.duration)

@@ -19,12 +19,13 @@ from puvae_rt.contract import ImageContract
 from puvae_rt.errors import ContractError
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
-from puvae_rt.runtime.results import PURIFIED, Floats, Result
+from puvae_rt.runtime.results import NO_LABEL, PASSTHROUGH, PURIFIED, Floats, Result
 from puvae_rt.stream.guard import Guard
 from puvae_rt.video.frames import Pixels
 
 ATTACKS: dict[str, Callable[..., Floats]] = {name: getattr(onnx_attack, name) for name in arguments.ATTACKS}
 DIGITS = ImageContract(1, SIDE, SIDE)
+_OFF = "purifier off"
 _WARM_UP_SECONDS = 60.0  # added to a guard's deadline for the first runs
 _EXACT = 1e-3  # of a gray level: float32 misses whole levels by less
 
@@ -88,7 +89,7 @@ class Defense:
                 f"model {purifier.name!r} comes without a classifier, expected one to attack and to defend; "
                 "build the bundle with a classifier or give --classifier FILE.onnx"
             )
-        self.purifier, self.attack, self.guard = purifier, attack, guard
+        self.purifier, self.attack, self.guard, self.purifying = purifier, attack, guard, True
         self._classifier: Classifier = purifier.classifier
         self._warm_up()
 
@@ -128,7 +129,15 @@ class Defense:
 
     def _purified(self, frame: Pixels, captured: float | None) -> Result:
         whole = (0, 0, SIDE, SIDE)
+        if not self.purifying:
+            return self._as_it_is(frame)
         return self.purifier(frame, whole) if self.guard is None else self.guard(frame, whole, captured)
+
+    def _as_it_is(self, frame: Pixels) -> Result:
+        """What the classifier alone sees."""
+        seen, none = self._seen(frame), np.full(len(self.purifier.classes), np.nan, np.float32)
+        laps = dict.fromkeys(("preprocess", "purify", "classify", "total"), 0.0)
+        return Result(seen.image, seen.label, none, laps, False, NO_LABEL, none, _OFF, PASSTHROUGH)
 
     def _seen(self, frame: Pixels) -> Stage:
         image = np.divide(frame, 255, dtype=np.float32)[None]  # [1,28,28]

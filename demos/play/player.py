@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
+from demos.play.controls import HELP, Controls
 from demos.play.defense import Defense, Outcome
 from demos.play.digits import Digit, find_digit
 from demos.play.overlay import Overlay
@@ -16,6 +18,7 @@ from puvae_rt.stream.ages import AgeMeter
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.sources import VideoSource
 
+_PAUSE_SECONDS = 0.03  # between two looks at the keys
 Watcher = Callable[[Frame, Outcome | None, float], None]  # a frame, what came of it, and its age in milliseconds
 
 
@@ -36,6 +39,7 @@ class Player:
         watchers: Sequence[Watcher] = (),
     ) -> None:
         self.report = Report(meter=AgeMeter(slo_ms))
+        self.controls: Controls | None = None
         self._watchers = watchers
         self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
@@ -46,8 +50,18 @@ class Player:
             VideoError: the source breaks off, or the video cannot be written.
         """
         for frame in frames:
-            if not self._play(frame, source.dropped):
+            if not self._play(frame, source.dropped) or not self._obey():
                 return
+
+    def _obey(self) -> bool:
+        """Does what the keys say, and waits while it is paused; False once the user has closed the window."""
+        while self.controls is not None and self._window is not None:
+            for key in self._window.pressed():
+                self.controls.press(key)
+            if not self.controls.paused or not self._window.open:
+                return self._window.open
+            time.sleep(_PAUSE_SECONDS)
+        return True
 
     def _play(self, frame: Frame, dropped: int) -> bool:
         clock, captured = Stopwatch(), time.monotonic() if frame.captured is None else frame.captured
@@ -63,6 +77,8 @@ class Player:
         watched = self._show(frame, digit, outcome, dropped, clock)
         for watch in self._watchers:
             watch(frame, outcome, age_ms)
+        if self.controls is not None:
+            self.controls.see(frame, outcome, age_ms)
         laps = clock.timings_ms()
         defense = {} if outcome is None else outcome.timings_ms  # its stages in place of their sum
         self.report.time({"find": laps["find"], **defense, "draw": laps["draw"], "write": laps["write"]})
@@ -72,7 +88,12 @@ class Player:
         """Draws and writes, where somebody looks; False once the user has closed the window."""
         picture = None
         if self._writer is not None or self._window is not None:
-            picture = self._overlay.draw(frame, digit, outcome, self.report, dropped)
+            overlay = self._overlay
+            if self.controls is not None:
+                overlay = replace(overlay, title=self.controls.line(), subtitle=HELP)
+            picture = overlay.draw(frame, digit, outcome, self.report, dropped)
+            if self.controls is not None:
+                self.controls.take(picture)
         clock.lap("draw")
         if self._writer is not None and picture is not None:
             self._writer.write(picture)

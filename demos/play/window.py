@@ -37,6 +37,8 @@ class Window:
         self._picture = tkinter.PhotoImage(master=self._root)
         tkinter.Label(self._root, image=self._picture, borderwidth=0).pack()
         self.open = True
+        self._pressed: list[str] = []
+        self._root.bind("<Key>", lambda event: self._pressed.append(event.keysym))
         self._root.protocol("WM_DELETE_WINDOW", self._leave)
         for key in CLOSING_KEYS:
             self._root.bind(key, lambda _: self._leave())
@@ -48,6 +50,12 @@ class Window:
         self._picture.configure(data=b"P6 %d %d 255\n" % (width, height) + rgb.tobytes(), format="ppm")
         self._root.update()
         return self.open
+
+    def pressed(self) -> list[str]:
+        """The keys that were pressed since the last call, by Tk's names; also keeps the window alive."""
+        self._root.update()
+        keys, self._pressed = self._pressed, []
+        return keys
 
     def close(self) -> None:
         """Takes the window off the screen."""

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "bench": Entry("bench", "time engines side by side", "puvae_rt.bench", "--compare or --slo"),
         "doctor": Entry("doctor", "say what this machine is ready for", "puvae_rt.doctor", "--target is not ready"),
         "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video", "--slo is missed"),
+        "demo camera": Entry("demo_camera", "purify a camera, with keys", "demos.camera", "--slo is missed"),
         "demo make-clip": Entry("demo_make_clip", "write a clip of handwritten digits", "demos.make_clip"),
     },
     TRAIN: {

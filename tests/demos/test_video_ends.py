@@ -117,7 +117,7 @@ def test_a_camera_that_never_answers_is_an_error(outputs: Path, means_bundle: Pa
     assert list(outputs.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["demos.video", "demos.make_clip"])
+@pytest.mark.parametrize("module", ["demos.video", "demos.camera", "demos.make_clip"])
 def test_help_brings_no_engine(module: str) -> None:
     code = (
         "import runpy, sys\n"

@@ -9,8 +9,10 @@ order: the video is playable and the JSON is written.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from puvae_rt.attacks.constants import EPSILON
 from puvae_rt.cli import shared, signals
@@ -109,11 +111,16 @@ def also_read(options: Options) -> dict[str, Path]:
 
 def run(options: Options) -> Outcome:
     """Play the source; accuracies, latencies and counts."""
-    video, stopping = shared.own("demos.video"), shared.own("demos.play.stopping")
+    return play(options, shared.own("demos.video").run)
+
+
+def play(options: Options, work: Callable[..., dict[str, Any]]) -> Outcome:
+    """What `work`, a demo's `run`, has found, with signals and exit code."""
+    stopping = shared.own("demos.play.stopping")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     with stopping.Stop() as stop:
         try:
-            document = video.run(options, stop, shared.note)
+            document = work(options, stop, shared.note)
         except stopping.Stopped:
             raise signals.Stopped(stop.code - signals.SIGNALLED) from None
     text = shared.own("demos.play.report").table(document)
