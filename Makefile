@@ -62,6 +62,7 @@ lint: $(DEV)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PY) -m tests.house
+	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/*
 	$(PY) -m mkdocs build --quiet
 
 clean:

@@ -35,6 +35,7 @@ FORBIDDEN = {
     "puvae_rt/data": ("torch", "onnxruntime", "puvae_rt.runtime", "puvae_rt.models", *TRAINING_ONLY),
     "puvae_rt/runtime": RUNTIME_FORBIDS,
     "puvae_rt/graph": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
+    "puvae_rt/native": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
     "puvae_rt/device": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu"),
     "puvae_rt/gpu": RUNTIME_FORBIDS,
     "puvae_rt/video": RUNTIME_FORBIDS,

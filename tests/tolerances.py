@@ -58,3 +58,14 @@ STANDARD_SUCCESS = 0.1 + 1e-9
 
 # A prior's log probabilities, out of FP16 convolutions in another library's order of sums, times a power of the image.
 HALF_BIAS_RELATIVE = 1e-3
+
+# libpuvae's fast convolutions in FP32 against plain sums: the promise for every candidate's distance (DESIGN: 1e-4).
+NATIVE_RMSE = 1e-4
+# A pixel of its projection; 4e-5 was seen on the shipped models.
+NATIVE_PIXEL = 5e-4
+# Its scores, relative: sums of up to 3,072 squares of such pixels, and log probabilities.
+NATIVE_SCORE = 1e-4
+# Its choice may differ where the two best scores lie closer than this, relative.
+NATIVE_CLOSE = 2e-4
+# The scalar twin, whose sums are in double precision, against ONNX Runtime: what FP32 rounds.
+SCALAR_RMSE = 1e-5

@@ -1,0 +1,1 @@
+"""libpuvae, the native engine: its file, the library itself, and its C interface in ctypes."""
