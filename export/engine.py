@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,14 @@ from export.layer_cost import costed
 from export.ort_layers import from_onnx
 from export.precision import to_fp16
 from export.prepare import Build
-from export.settings import FP16
-from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE
+from export.settings import FP16, FP32
+from puvae_rt.contract import ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, ENGINE_PUVAE_FILE
 from puvae_rt.files import temporary_folder
 from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph.graph import Graph, Tensor
 from puvae_rt.graph.onnx_file import write_onnx
-from puvae_rt.graph.plan import CPU
+from puvae_rt.graph.plan import CPU, NATIVE
+from puvae_rt.native.engine_file import engine_file, layer_names, model_layers
 from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Engine, Layer, TensorSpec
@@ -37,7 +38,8 @@ class Compiled:
 
 
 def compile_engine(build: Build, folder: Path) -> Compiled:
-    """Writes engine.onnx (cpu), or engine.plan and the engine.onnx it was made of, into `folder`.
+    """Writes engine.onnx (cpu), engine.puvae and the engine.onnx that stands in for it (native), or engine.plan and the
+    engine.onnx it was made of, into `folder`.
 
     Raises:
         BuildError: refused by the compiler, or a layer came out in another precision than asked.
@@ -45,8 +47,7 @@ def compile_engine(build: Build, folder: Path) -> Compiled:
     """
     typed = to_fp16(build.graph) if build.settings.precision == FP16 else build.graph
     write_onnx(folder / ENGINE_ONNX_FILE, typed, build.description)
-    make = _on_cpu if build.settings.target == CPU else _by_tensorrt
-    return make(build, typed, folder)
+    return _MAKERS.get(build.settings.target, _by_tensorrt)(build, typed, folder)
 
 
 def _by_tensorrt(build: Build, graph: Graph, folder: Path) -> Compiled:
@@ -74,6 +75,24 @@ def _on_cpu(build: Build, graph: Graph, folder: Path) -> Compiled:
     layers.check_precision(compiled, build.settings.precision)
     listed = tuple(layer.to_manifest() for layer in compiled)
     return Compiled(_engine(graph, listed, len(listed), seconds, "compiled by ONNX Runtime"), {})
+
+
+def _native(build: Build, graph: Graph, folder: Path) -> Compiled:
+    """The weights and layers that libpuvae takes, and the classifier's where it can run it."""
+    start = time.perf_counter()
+    weights, classifier = build.source.weights, build.native_classifier
+    assert weights is not None  # `prepare` has refused a model without
+    (folder / ENGINE_PUVAE_FILE).write_bytes(engine_file(weights, classifier))
+    kept = [*model_layers(weights), *(classifier.layers if classifier else ())]
+    listed = [
+        Layer(name, layer.kind.name.lower(), FP32, (), (), weight_bytes=4 * layer.weight.size)
+        for name, layer in zip(layer_names(kept), kept, strict=True)
+    ]
+    seconds = time.perf_counter() - start
+    return Compiled(_engine(graph, listed, len(listed), seconds, "written for libpuvae"), {})
+
+
+_MAKERS: dict[str, Callable[[Build, Graph, Path], Compiled]] = {CPU: _on_cpu, NATIVE: _native}
 
 
 def _engine(graph: Graph, listed: Sequence[Layer], kernels: int, seconds: float, evidence: str) -> Engine:

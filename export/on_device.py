@@ -21,7 +21,7 @@ from puvae_rt.gpu.pool import GpuEngine, open_gpu_engine
 from puvae_rt.gpu.profile import Profile, profile
 from puvae_rt.kernels import binary
 from puvae_rt.models.spec import LATENT
-from puvae_rt.runtime.bundle import CPU, open_bundle
+from puvae_rt.runtime.bundle import HOST, open_bundle
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.results import Floats, Purified
@@ -37,7 +37,7 @@ SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 @contextmanager
 def opened(folder: Path, manifest: Manifest, name: str) -> Iterator[tuple[Device, GpuEngine]]:
     """Yield a device and a bundle's engine on it; `name` is "gpu" for the first one, or what `open_device` takes."""
-    if manifest.target == CPU:
+    if manifest.target in HOST:
         raise ContractError(f"--device {name}: {folder} is built for the CPU; leave the option out, or build for a GPU")
     with open_device(None if name == GPU else name) as device:
         # Its quality is what is being found out, so no verdict is asked for.

@@ -11,7 +11,7 @@ from export.classifier import ChosenClassifier, choose_classifier
 from export.cost import macs_per_image
 from export.output import check_output
 from export.samples import Samples
-from export.settings import FP32, BuildSettings
+from export.settings import EXACT, FP32, BuildSettings
 from export.source import SourceModel, read_source
 from export.verify import find_samples
 from puvae_rt.contract import MANIFEST_FILE
@@ -21,7 +21,10 @@ from puvae_rt.gpu import tensorrt as trt
 from puvae_rt.graph import plan
 from puvae_rt.graph.description import Description
 from puvae_rt.graph.graph import Graph
-from puvae_rt.graph.plan import CPU
+from puvae_rt.graph.plan import CPU, HOST, NATIVE
+from puvae_rt.native.classifier import ForeignClassifierError, native_classifier
+from puvae_rt.native.engine_file import NativeClassifier
+from puvae_rt.onnx_io import read_onnx
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Build:
         description: of `graph`; its passes are the engine's.
         classifier: the bundle's, if it gets one.
         samples: what the engine is verified on; None where it is not.
+        native_classifier: the classifier as libpuvae runs it, for target native where it can.
     """
 
     settings: BuildSettings
@@ -43,6 +47,7 @@ class Build:
     description: Description
     classifier: ChosenClassifier | None
     samples: Samples | None
+    native_classifier: NativeClassifier | None = None
 
     @property
     def folder(self) -> Path:
@@ -62,6 +67,8 @@ def prepare(settings: BuildSettings, progress: Progress) -> Build:
     """
     check_target(settings.target, settings.precision)
     source = read_source(settings.model, settings.sigma, settings.choice)
+    if settings.target == NATIVE:
+        check_native(settings, source)
     model = source.description
     folder = bundle_folder(settings, model)
     refuse_overwrite({"--out": folder}, settings.inputs)
@@ -75,7 +82,18 @@ def prepare(settings: BuildSettings, progress: Progress) -> Build:
     if settings.verify:
         with nullcontext() if classifier is None else classifier.as_file() as attacked:
             samples = find_samples(settings.samples, settings.data, model, progress, attacked)
-    return Build(settings, source, graph, described, classifier, samples)
+    native = _for_libpuvae(classifier, progress) if settings.target == NATIVE and classifier is not None else None
+    return Build(settings, source, graph, described, classifier, samples, native)
+
+
+def _for_libpuvae(classifier: ChosenClassifier, progress: Progress) -> NativeClassifier | None:
+    """The classifier's layers; None, which is told, where they are others than those of A to D."""
+    try:
+        with classifier.as_file() as path:
+            return native_classifier(read_onnx(path))
+    except ForeignClassifierError as error:
+        progress(f"{classifier.name}: {error}")
+        return None
 
 
 def bundle_folder(settings: BuildSettings, model: Description) -> Path:
@@ -90,5 +108,20 @@ def check_target(target: str, precision: str) -> None:
             f"--precision {precision} with --target cpu: ONNX Runtime would compute in FP32 behind casts on a CPU; "
             "build --precision fp32, or --target rtx"
         )
-    if target != CPU:
+    if target == NATIVE and precision != FP32:
+        raise BuildError(f"--precision {precision} with --target native: libpuvae computes in FP32; leave it out")
+    if target not in HOST:
         trt.load(target)
+
+
+def check_native(settings: BuildSettings, source: SourceModel) -> None:
+    """Raises BuildError for what libpuvae does not do."""
+    if settings.sigma > 0:
+        raise BuildError(f"--sigma {settings.sigma:g} with --target native: it is deterministic; build --target cpu")
+    if settings.passes != EXACT:
+        raise BuildError("--passes none with --target native, which is the exact passes; build --target cpu")
+    if source.weights is None:
+        raise BuildError(
+            f"--model {settings.model} with --target native: an .onnx holds rewritten weights; give the checkpoint "
+            "(.safetensors) or a shipped model's name"
+        )

@@ -14,16 +14,20 @@ from puvae_rt.contract import (
     CLASSES,
     EMULATED,
     ENGINE_ONNX_FILE,
+    ENGINE_PUVAE_FILE,
     IMAGE,
     MEASURED,
     NOISE,
     REFERENCE_FILE,
 )
 from puvae_rt.kernels.oracle import select_projection
-from puvae_rt.runtime.bundle import CPU
+from puvae_rt.native import library
+from puvae_rt.native.binding import NativeModel
+from puvae_rt.runtime.bundle import CPU, NATIVE
 from puvae_rt.runtime.cpu import CHUNK, OrtEngine
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest
+from puvae_rt.runtime.native import NativeEngine
 from puvae_rt.runtime.results import Floats, Purified
 from puvae_rt.runtime.session import open_session
 
@@ -47,6 +51,9 @@ def on_cpu(folder: Path, manifest: Manifest) -> Built:
     if manifest.target == CPU:
         whole = OrtEngine(engine, manifest.contract, len(manifest.classes), available_cpus())
         return Built(whole.run, MEASURED)
+    if manifest.target == NATIVE:
+        model = NativeModel(library.load(), folder / ENGINE_PUVAE_FILE)
+        return Built(NativeEngine(model, manifest.contract, len(manifest.classes), available_cpus()).run, MEASURED)
     return Built(_emulated(engine, manifest), EMULATED)
 
 

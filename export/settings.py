@@ -49,7 +49,7 @@ class BuildSettings:
     Attributes:
         model: a shipped name, a .safetensors checkpoint, or an .onnx of ours.
         out: the folder in which the bundle's own is made.
-        target: "cpu", "rtx" or "tensorrt".
+        target: "cpu", "native", "rtx" or "tensorrt".
         precision: "fp32" or "fp16".
         passes: "exact", or "none" for the slow reference.
         sigma: scale of the sampling noise; 0 is deterministic.

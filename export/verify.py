@@ -22,6 +22,7 @@ from puvae_rt.data import DATA_VARIABLE
 from puvae_rt.errors import DataError
 from puvae_rt.graph.description import Description
 from puvae_rt.runtime.assets import SAMPLES_FILE, shipped, shipped_names
+from puvae_rt.runtime.bundle import NATIVE
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.machine import available_cpus
 from puvae_rt.runtime.manifest import Manifest, Quality
@@ -59,7 +60,7 @@ def verify(
         runners.reference(folder, manifest),
         built.runner,
         samples if manifest.passes else samples.head(PLAIN_IMAGES),
-        manifest.precision,
+        NATIVE if manifest.target == NATIVE else manifest.precision,
         built.evidence,
         noise_classes=classes if manifest.sigma > 0 else 0,
         classifier=None if classifier is None else classifier.labels,

@@ -19,6 +19,7 @@ MANIFEST_FILE = "manifest.json"
 REFERENCE_FILE = "reference.onnx"
 ENGINE_ONNX_FILE = "engine.onnx"
 ENGINE_PLAN_FILE = "engine.plan"
+ENGINE_PUVAE_FILE = "engine.puvae"
 CLASSIFIER_FILE = "classifier.onnx"
 SCHEMA = 1
 

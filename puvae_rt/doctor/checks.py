@@ -14,9 +14,10 @@ from puvae_rt.doctor.report import Check, Report
 from puvae_rt.errors import PuvaeError
 from puvae_rt.gpu.tensorrt.library import COMPUTE_CAPABILITIES, LIBRARIES, dotted, load, serves
 from puvae_rt.kernels import binary, nvrtc
+from puvae_rt.native import library
 from puvae_rt.runtime import machine
 from puvae_rt.runtime.assets import shipped_names
-from puvae_rt.runtime.bundle import CPU
+from puvae_rt.runtime.bundle import HOST
 
 LEAST_FREE = 512 << 20  # bytes: engine, buffers and TensorRT's own
 _MIB = 1 << 20
@@ -24,19 +25,20 @@ _MIB = 1 << 20
 
 def diagnose(device: str | None = None) -> Report:
     """Looks at everything; never raises for what is missing. `device` as `open_device` takes it."""
-    cpu = _cpu()
+    cpu = (*_cpu(), _native())
+    host = tuple(target for target, check in zip(HOST, cpu, strict=True) if check.ok)
     try:
         opened = open_device(device)
     except PuvaeError as error:
         missing = Check("GPU", False, "none usable", str(error))
         checks = (*cpu, missing, _kernels_at_hand(), *board_checks(), *_libraries(None))
-        return Report(checks, (CPU,) if cpu[0].ok else (), MEASURED)
+        return Report(checks, host, MEASURED)
     with opened:
         gpu = (*_gpu(opened), *board_checks())
         libraries = _libraries(opened)
         usable = opened.evidence == MEASURED and all(check.ok is not False for check in gpu)
         ready = tuple(target for target, check in zip(LIBRARIES, libraries, strict=True) if usable and check.ok)
-        return Report((*cpu, *gpu, *libraries), ((CPU,) if cpu[0].ok else ()) + ready, opened.evidence)
+        return Report((*cpu, *gpu, *libraries), host + ready, opened.evidence)
 
 
 def _cpu() -> tuple[Check, ...]:
@@ -47,6 +49,14 @@ def _cpu() -> tuple[Check, ...]:
     models = ", ".join(shipped_names()) or "none shipped"
     found = f"ONNX Runtime {runtime}, {machine.available_cpus()} processors, {machine.cpu_model()}; models: {models}"
     return (Check("CPU target", True, found),)
+
+
+def _native() -> Check:
+    """Without it target native runs in ONNX Runtime, so a lack of it is no failure."""
+    try:
+        return Check("native target", True, f"libpuvae: {library.origin()}")
+    except PuvaeError as error:
+        return Check("native target", None, "no libpuvae: ONNX Runtime stands in for it", str(error))
 
 
 def _gpu(device: Device) -> Iterator[Check]:

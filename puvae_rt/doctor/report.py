@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from puvae_rt.runtime.bundle import HOST
+
 
 @dataclass(frozen=True)
 class Check:
@@ -39,4 +41,4 @@ class Report:
     @property
     def gpu_ready(self) -> bool:
         """Whether a GPU target runs on this machine now."""
-        return any(target != "cpu" for target in self.ready)
+        return any(target not in HOST for target in self.ready)

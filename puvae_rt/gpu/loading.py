@@ -20,7 +20,7 @@ from puvae_rt.gpu.engines import Engines
 from puvae_rt.gpu.stand_in import StandIn
 from puvae_rt.gpu.tensorrt import library
 from puvae_rt.runtime import cache, machine
-from puvae_rt.runtime.bundle import CPU, Source
+from puvae_rt.runtime.bundle import HOST, Source
 from puvae_rt.runtime.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def load_engines(source: Source, device: str | Device | None = None, threads: in
         BundleError: built for another GPU or release, or its engine is not the model's.
         DeviceError: no such GPU, or it refuses the engine.
     """
-    if source.target == CPU:
+    if source.target in HOST:
         raise ContractError(
             f"{source.name!r}: built for the CPU, expected target 'rtx' or 'tensorrt'; give one, or use Purifier.load"
         )

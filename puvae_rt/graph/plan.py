@@ -13,7 +13,9 @@ from puvae_rt.graph.passes.cpu import CPU as CPU_PASSES
 from puvae_rt.graph.passes.shortlist import SHORTLIST, shortlist
 from puvae_rt.graph.selection import stop_at_candidates
 
-CPU = "cpu"  # the target whose engine chooses the projection itself; the others' stop at the candidates
+# Targets whose engine chooses the projection itself; the others' stop at the candidates.
+CPU, NATIVE = "cpu", "native"
+HOST = (CPU, NATIVE)
 
 
 def exact(graph: Graph, description: Description) -> tuple[Graph, Description]:
@@ -31,14 +33,14 @@ def for_target(graph: Graph, description: Description, target: str) -> tuple[Gra
     Args:
         graph: image -> purified, label, rmse, score; in FP32.
         description: of `graph`.
-        target: "cpu", "rtx" or "tensorrt".
+        target: "cpu", "native" (whose graph is what runs without libpuvae: the same), "rtx" or "tensorrt".
     Raises:
         BuildError: the graph was made for a CPU, the target is a GPU.
     """
     listing, table = shortlist_pass(description), target_passes(description, target)
     decoded = description.shortlist if description.passes else None
     graph = apply(graph, listing, listing)
-    if target != CPU:
+    if target not in HOST:
         graph = stop_at_candidates(graph, description.contract, description.score, len(description.classes), decoded)
     graph = apply(graph, table, table)
     graph.kept = ()
@@ -57,7 +59,7 @@ def shortlist_pass(description: Description) -> dict[str, Pass]:
 def target_passes(description: Description, target: str) -> dict[str, Pass]:
     """The passes that a target's compiler gains by, in order; those that the graph has had are left out."""
     had = [name for name in CPU_PASSES if name in description.passes]
-    if target == CPU:
+    if target in HOST:
         return {} if had or not description.passes else CPU_PASSES
     if had:
         raise BuildError(

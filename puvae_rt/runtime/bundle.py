@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from puvae_rt._moved import GONE_IN
-from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, ENGINE_PLAN_FILE, MANIFEST_FILE, ImageContract
+from puvae_rt.contract import (
+    CLASSIFIER_FILE,
+    ENGINE_ONNX_FILE,
+    ENGINE_PLAN_FILE,
+    ENGINE_PUVAE_FILE,
+    MANIFEST_FILE,
+    ImageContract,
+)
 from puvae_rt.errors import BundleError, ContractError, QualityError
 from puvae_rt.refusal import brief
 from puvae_rt.runtime import on_demand
@@ -23,7 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CPU = "cpu"
+CPU, NATIVE = "cpu", "native"
+HOST = (CPU, NATIVE)  # what runs without a GPU
+_ENGINE_FILES = {CPU: ENGINE_ONNX_FILE, NATIVE: ENGINE_PUVAE_FILE}  # the others' is engine.plan
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,8 @@ def resolve(
     target, device = checked_target(target, TARGETS), checked_device(device)
     if is_bundle(source):
         found = open_bundle(Path(source), target, choice=choice)
-    elif target in (None, CPU):
-        found = from_shipped(str(source), choice)
+    elif target is None or target in HOST:
+        found = from_shipped(str(source), choice, target or CPU)
     else:
         found = open_bundle(built_bundle(str(source), target, device, choice), target)
     if classifier is True:
@@ -68,12 +77,12 @@ def is_bundle(source: str | Path) -> bool:
     return isinstance(source, Path) or os.sep in source or (Path(source) / MANIFEST_FILE).is_file()
 
 
-def from_shipped(name: str, choice: Choice = Choice()) -> Source:
-    """The weights of a shipped model, for the CPU, with its default classifier."""
+def from_shipped(name: str, choice: Choice = Choice(), target: str = CPU) -> Source:
+    """The weights of a shipped model, for target cpu or native, with its default classifier."""
     model = shipped(name)
     return Source(
         name=model.model,
-        target=CPU,
+        target=target,
         contract=model.contract,
         classes=model.classes,
         engine=model.path(WEIGHTS_FILE),
@@ -119,7 +128,7 @@ def open_bundle(
             f"build it with `puvae build --target {target}`"
         )
     _check_choice(folder, manifest, choice)
-    engine = ENGINE_ONNX_FILE if manifest.target == CPU else ENGINE_PLAN_FILE
+    engine = _ENGINE_FILES.get(manifest.target, ENGINE_PLAN_FILE)
     if engine not in manifest.files:
         raise BundleError(f"{folder}: the manifest does not list {engine}; rebuild the bundle")
     manifest.verify_files(folder)

@@ -14,19 +14,34 @@ from puvae_rt.errors import ContractError
 from puvae_rt.graph import code_digest
 from puvae_rt.models.weights import WEIGHTS_SUFFIX, load_weights
 from puvae_rt.runtime import cache, machine
-from puvae_rt.runtime.bundle import CPU, Source
+from puvae_rt.runtime.bundle import HOST, NATIVE, Source
 from puvae_rt.runtime.cpu import OrtEngine
 from puvae_rt.runtime.machine import Threads
 from puvae_rt.runtime.preprocess import Bytes, Roi
-from puvae_rt.runtime.results import Floats, Purified
+from puvae_rt.runtime.results import Floats, Ints, Purified
 from puvae_rt.runtime.session import write_optimized
 from puvae_rt.version import __version__
 
 if TYPE_CHECKING:
     from puvae_rt.device import Device
-    from puvae_rt.gpu.results import PurifiedBatch
 
 logger = logging.getLogger(__name__)
+
+
+class Labeled(Protocol):
+    """Purified frames and their labels."""
+
+    @property
+    def purified(self) -> Purified:
+        """The projections, and the distances that decided."""
+
+    @property
+    def labels(self) -> Ints:
+        """int64 [N]: a classifier's, or the projections' classes."""
+
+    @property
+    def replayed(self) -> bool | None:
+        """Whether the call was one replay of a CUDA graph; None on a CPU."""
 
 
 class Engine(Protocol):
@@ -55,21 +70,29 @@ class FrameEngine(Engine, Protocol):
     def obstacles(self) -> dict[str, str]:
         """Shape of call -> why it is not replayed as one CUDA graph."""
 
-    def run_frame(self, frame: Bytes, roi: Roi) -> PurifiedBatch:
+    def run_frame(self, frame: Bytes, roi: Roi) -> Labeled:
         """One region of a checked frame, BGR or gray."""
 
 
 def open_engine(source: Source, threads: Threads, device: str | Device | None = None) -> Engine:
     """The engine of a verified source; TargetUnavailableError when this machine cannot run its target."""
-    if source.target == CPU:
+    if source.target in HOST:
         if device is not None:
             raise ContractError(
-                f"device {device!r} with target 'cpu': leave it out, or load target='rtx' or 'tensorrt'"
+                f"device {device!r} with target {source.target!r}: leave it out, or load target='rtx' or 'tensorrt'"
             )
-        return _cpu_engine(source, threads)
+        return _native_engine(source, threads) if source.target == NATIVE else _cpu_engine(source, threads)
     from puvae_rt.gpu.pool import open_gpu_engine  # a CPU user needs none of it
 
     return open_gpu_engine(source, device, threads.frame)
+
+
+def _native_engine(source: Source, threads: Threads) -> Engine:
+    """libpuvae, with one thread for each image; ONNX Runtime where there is none."""
+    from puvae_rt.runtime import native  # loads the library
+
+    engine = native.open_native(source, threads.frame * threads.batch)
+    return engine if engine is not None else _cpu_engine(native.stand_in(source), threads)
 
 
 def _cpu_engine(source: Source, threads: Threads) -> Engine:

@@ -33,7 +33,7 @@ from puvae_rt.schema import (
     seal,
 )
 
-TARGETS = ("cpu", "rtx", "tensorrt")
+TARGETS = ("cpu", "native", "rtx", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_COST = 1 << 50  # of a layer: multiply-adds or bytes

@@ -74,12 +74,13 @@ class Purifier:
 
         Args:
             source: a shipped model's name, or the folder of a bundle written by `puvae build`.
-            target: "cpu", "rtx" or "tensorrt"; None is the bundle's own, and "cpu" for a shipped model.
+            target: "cpu", "native", "rtx" or "tensorrt"; None is the bundle's own, and "cpu" for a shipped model.
             threads: of the CPU engine, for one frame. None is 1: the best median and tail on a machine that does other
                 things, too. A number that the machine has to spare lowers the median (2 threads: to about half, while
                 nothing else runs) and, when something else runs, raises the tail. "auto" measures once for each model
                 and machine, about a second at the first load. With None and "auto" a batch of more than 8 images uses
                 the processors that affinity and the container's quota leave, up to 16; a number holds for batches too.
+                Target native computes a frame on one thread, and that many images of a batch side by side.
             classifier: True loads the source's own, if it has one; False none; otherwise a shipped classifier's
                 name ("classifier_b") or an .onnx file with input `image` [N,C,H,W] float32 in [0,1] and output
                 `logits` [N,K]; its weights may lie in other files of the same folder.

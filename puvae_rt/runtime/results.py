@@ -66,6 +66,21 @@ class Purified:
 
 
 @dataclass(frozen=True)
+class Classified:
+    """A purified batch and its labels.
+
+    Attributes:
+        purified: the projections, and the distances that decided.
+        labels: int64 [N], the classifier's, or the projection's class without one; -1 where no distance was finite.
+        replayed: as in `Result`.
+    """
+
+    purified: Purified
+    labels: Ints
+    replayed: bool | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     """One purified frame.
 

@@ -40,7 +40,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> EmulatedDevice:
 def test_a_complete_machine_is_ready(gpu, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--target", "gpu", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["gpu_ready"] and report["ready"] == ["cpu", "rtx"]
+    assert report["gpu_ready"] and report["ready"] == ["cpu", "native", "rtx"]
     assert [check["name"] for check in report["checks"] if check["ok"] is False] == []
 
 
@@ -54,7 +54,7 @@ def test_anything_missing_is_named_with_its_remedy(gpu, monkeypatch, capsys, par
         monkeypatch.setattr(checks, "LEAST_FREE", gpu.properties.total_memory + 1)
     assert doctor.main(["--target", "gpu"]) == 1
     out = capsys.readouterr().out
-    assert "targets ready here: cpu\n" in out
+    assert "targets ready here: cpu, native\n" in out
     assert {"kernels": "kernels: not here", "library": "target rtx: not here", "memory": "close other"}[part] in out
 
 
@@ -63,7 +63,7 @@ def test_tensorrt_rtx_is_not_missing_where_it_does_not_run(gpu, monkeypatch, cap
     monkeypatch.setattr(library, "COMPUTE_CAPABILITIES", ("12.0",))
     monkeypatch.setattr(checks, "load", libraries(tensorrt="10.3"))
     assert doctor.main(["--target", "gpu", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ready"] == ["cpu", "tensorrt"]
+    assert json.loads(capsys.readouterr().out)["ready"] == ["cpu", "native", "tensorrt"]
 
 
 @pytest.mark.parametrize("nvrtc", [(13, 0), None], ids=["NVRTC", "no NVRTC"])
@@ -90,7 +90,7 @@ def test_without_a_gpu_the_cpu_is_still_reported(monkeypatch, capsys) -> None:
 def test_an_emulated_gpu_is_never_ready(capsys) -> None:
     assert doctor.main(["--device", "emulated", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert (report["evidence"], report["ready"]) == ("emulated", ["cpu"])
+    assert (report["evidence"], report["ready"]) == ("emulated", ["cpu", "native"])
 
 
 def test_a_wrong_device_name_is_explained(capsys) -> None:

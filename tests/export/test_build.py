@@ -271,7 +271,7 @@ def test_an_onnx_cannot_be_undone_or_resampled(settings: BuildSettings, packed: 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"target": "tpu"}, r"--target tpu: expected one of cpu, rtx, tensorrt"),
+        ({"target": "tpu"}, r"--target tpu: expected one of cpu, native, rtx, tensorrt"),
         ({"precision": "fp8"}, r"--precision fp8: expected one of"),
         ({"passes": "some"}, r"--passes some: expected one of none, exact"),
         ({"sigma": -1.0}, r"--sigma -1.0: expected a finite number >= 0"),

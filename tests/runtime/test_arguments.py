@@ -63,7 +63,7 @@ def test_what_no_file_can_be_called(bundle: Path, name: str, convert: Callable[[
 
 @pytest.mark.parametrize("value", [True, *ODD.values()], ids=["True", *ODD])
 def test_target_of_another_type(bundle: Path, value: Any) -> None:
-    with pytest.raises(ContractError, match=r"target: got .* expected one of cpu, rtx, tensorrt"):
+    with pytest.raises(ContractError, match=r"target: got .* expected one of cpu, native, rtx, tensorrt"):
         Purifier.load(bundle, target=value)
 
 

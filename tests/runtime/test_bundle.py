@@ -180,7 +180,7 @@ def test_a_bundle_for_another_target_is_refused(bundle: Path) -> None:
 
 
 def test_an_unknown_target(bundle: Path) -> None:
-    with pytest.raises(ContractError, match=r"target: got 'gpu', expected one of cpu, rtx, tensorrt"):
+    with pytest.raises(ContractError, match=r"target: got 'gpu', expected one of cpu, native, rtx, tensorrt"):
         Purifier.load(bundle, target="gpu")
 
 
