@@ -115,7 +115,7 @@ def runnable() -> list[ParameterSet]:
 @pytest.mark.parametrize("page", runnable())
 def test_page_runs(page: Path, tiny_data: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("baselines"))
-    (tmp_path / "results" / "baselines").symlink_to(ROOT / "results" / "baselines")  # 59 MB, which no page writes to
+    (tmp_path / "results" / "baselines").symlink_to(ROOT / "results" / "baselines")  # 8 MB, which no page writes to
     (tmp_path / "mine.npz").symlink_to(tiny_data / "mnist.npz")
     (tmp_path / "gtsrb.npz").symlink_to(tiny_data / KNOWN["traffic_signs"].file)
     (tmp_path / "mine.onnx").symlink_to(ROOT / "puvae_rt" / "assets" / "mnist" / "classifier_b.onnx")

@@ -49,8 +49,9 @@ _INTRODUCTION = """\
 
 This page is made by `puvae_rt/evaluation/page.py` of the rows in `results/`, which `puvae evaluate` measures
 ([how](../howto/evaluate.md)); a test holds it to them. Below the same tables in `results/`, and with every row of
-`results/defense.json`, stand settings, seed, machine and commit of each number. The weights of every system compared
-lie in `results/baselines/` or ship with the package: any cell can be measured again from a clone, without a training.
+`results/defense.json`, stand settings, seed, machine, commit and the digests of the weights of each number. The weights
+of every system compared on MNIST lie in `results/baselines/` or ship with the package: any such cell can be measured
+again from a clone, without a training. On the other data sets the baselines come first (`puvae train-baselines`).
 
 ## What was measured
 
