@@ -24,6 +24,9 @@ from puvae_rt.evaluation.cells import (
 from puvae_rt.evaluation.results import Row
 
 NOT_RUN = "not run"
+OUTDATED = "outdated"  # key of a row whose classifier has other weights today
+MARK = "†"
+OUTDATED_NOTE = f"{MARK} Measured against the classifier's former weights, before its large layer was made thin."
 NAMES = {
     NONE: "no defense",
     THRESHOLD: "threshold",
@@ -62,8 +65,8 @@ def attack_name(attack: str, targeted: bool) -> str:
 
 
 def percent(row: Row | None) -> str:
-    """A row's accuracy in %."""
-    return NOT_RUN if row is None else f"{100 * row['accuracy']:.1f}"
+    """A row's accuracy in %, marked when the row is outdated."""
+    return NOT_RUN if row is None else f"{100 * row['accuracy']:.1f}{MARK if OUTDATED in row else ''}"
 
 
 def interval(row: Row | None) -> str:

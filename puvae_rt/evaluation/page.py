@@ -27,7 +27,7 @@ from puvae_rt.evaluation.cells import (
     THRESHOLD,
 )
 from puvae_rt.evaluation.clock_tables import budget_table, time_table
-from puvae_rt.evaluation.labels import NAMES, NOT_RUN, PAPER_NAMES, markdown, percent
+from puvae_rt.evaluation.labels import MARK, NAMES, NOT_RUN, OUTDATED_NOTE, PAPER_NAMES, markdown, percent
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, BUDGET_FILE, DEFENSE_FILE, IDENTITY, TIMING_FILE, Row, read_rows
 from puvae_rt.evaluation.tables import (
     ADAPTIVE_TITLE,
@@ -150,7 +150,9 @@ def _dataset(table: Table, rows: Sequence[Row]) -> Iterator[str]:
         yield f"Ours beside the paper's ({paper.CITATION}), targeted attacks:\n"
         yield paper_table(table, rows)
         yield "Everything measured here:\n"
-    yield accuracy_table(table, rows)
+    yield (text := accuracy_table(table, rows))
+    if MARK in text:
+        yield f"{OUTDATED_NOTE}\n"
 
 
 def standings(rows: Sequence[Row]) -> str:

@@ -29,6 +29,8 @@ from puvae_rt.evaluation.cells import (
 from puvae_rt.evaluation.clock_tables import budget_table, time_table
 from puvae_rt.evaluation.labels import (
     NAMES,
+    OUTDATED,
+    OUTDATED_NOTE,
     PAPER_NAMES,
     attack_name,
     interval,
@@ -117,8 +119,10 @@ def _accuracy_file(table: Table, rows: Sequence[Row]) -> str:
             paper_table(table, rows).strip(),
             "Everything measured here, accuracy in % with its 95% interval.",
         ]
-    bound = f"L-infinity radius {table.epsilon:g}; Carlini-Wagner minimises L2 and has none."
-    return "\n\n".join([*parts, accuracy_table(table, rows).strip(), *notes(used), bound]) + "\n"
+    bound = [f"L-infinity radius {table.epsilon:g}; Carlini-Wagner minimises L2 and has none."]
+    if any(OUTDATED in row for row in used):
+        bound.append(OUTDATED_NOTE)
+    return "\n\n".join([*parts, accuracy_table(table, rows).strip(), *notes(used), *bound]) + "\n"
 
 
 def paper_table(table: Table, rows: Sequence[Row]) -> str:
@@ -205,9 +209,19 @@ def _lines(table: Table) -> Iterator[tuple[str, str, bool]]:
 def _cells(
     table: Table, rows: Sequence[Row], classifier: str, attack: str, targeted: bool, defenses: Sequence[str]
 ) -> list[Row | None]:
-    """The row of each of the defenses, None where it was not measured."""
+    """The row of each of the defenses, None where it was not measured; OUTDATED of another classifier than today's."""
     line = (table.dataset, classifier, attack, targeted, epsilon_of(attack, table.epsilon))
-    return [_cell(rows, (*line, defense)) for defense in defenses]
+    name, undefended = f"classifier_{classifier.lower()}", _cell(rows, (*line, NONE))
+    today = _digest(undefended, name)
+    found = [_cell(rows, (*line, defense)) for defense in defenses]
+    return [
+        row | {OUTDATED: True} if row and today not in (_digest(row, name) or today, None) else row for row in found
+    ]
+
+
+def _digest(row: Row | None, artefact: str) -> str | None:
+    """The digest of the weights that a row was measured with, None where it says nothing of this artefact."""
+    return row.get("weights", {}).get(artefact) if row else None
 
 
 def _cell(rows: Sequence[Row], key: tuple[object, ...]) -> Row | None:

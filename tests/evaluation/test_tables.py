@@ -42,6 +42,16 @@ def test_a_measured_cell_stands_in_its_place_and_the_others_are_shown_as_not_run
     assert [cell for line in body for cell in line[2:]].count("not run") == len(DEFENSES) * 18 - 1
 
 
+def test_a_cell_of_a_classifier_that_has_other_weights_today_is_marked() -> None:
+    undefended = ROW | {"defense": "none", "weights": {"classifier_a": "new"}}
+    old, new = (ROW | {"weights": {"classifier_a": digest, "puvae_ours": "f"}} for digest in ("old", "new"))
+    for row, shown in (old, "90.0† [88.0, 92.0]"), (new, "90.0 [88.0, 92.0]"):
+        (line,) = (
+            line for line in lines(accuracy_table(TABLES[0], [undefended, row])) if line[:2] == ["A", "fgsm targeted"]
+        )
+        assert line[2 + DEFENSES.index("puvae_ours")] == shown
+
+
 def test_the_summary_holds_what_was_measured_of_the_targeted_attacks() -> None:
     assert lines(summary_table(TABLES[0], [ROW])) == [["A", "fgsm", "90.0", "81.33"]]
     rows = [ROW, ROW | {"attack": "ifgsm", "defense": "threshold", "accuracy": 0.5}]
