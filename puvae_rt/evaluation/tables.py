@@ -211,8 +211,8 @@ def _cells(
 ) -> list[Row | None]:
     """The row of each of the defenses, None where it was not measured; OUTDATED of another classifier than today's."""
     line = (table.dataset, classifier, attack, targeted, epsilon_of(attack, table.epsilon))
-    name, undefended = f"classifier_{classifier.lower()}", _cell(rows, (*line, NONE))
-    today = _digest(undefended, name)
+    name = f"classifier_{classifier.lower()}"
+    today = _digest(_cell(rows, (table.dataset, classifier, NONE, False, 0.0, NONE)), name)
     found = [_cell(rows, (*line, defense)) for defense in defenses]
     return [
         row | {OUTDATED: True} if row and today not in (_digest(row, name) or today, None) else row for row in found

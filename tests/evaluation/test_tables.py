@@ -43,7 +43,8 @@ def test_a_measured_cell_stands_in_its_place_and_the_others_are_shown_as_not_run
 
 
 def test_a_cell_of_a_classifier_that_has_other_weights_today_is_marked() -> None:
-    undefended = ROW | {"defense": "none", "weights": {"classifier_a": "new"}}
+    undefended = ROW | {"attack": "none", "targeted": False, "epsilon": 0.0, "defense": "none"}
+    undefended |= {"weights": {"classifier_a": "new"}}
     old, new = (ROW | {"weights": {"classifier_a": digest, "puvae_ours": "f"}} for digest in ("old", "new"))
     for row, shown in (old, "90.0† [88.0, 92.0]"), (new, "90.0 [88.0, 92.0]"):
         (line,) = (
