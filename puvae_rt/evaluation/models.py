@@ -142,14 +142,19 @@ def artefact(defense: str, architecture: str = "") -> str:
 
 
 def build(folder: Folder, defense: str, architecture: str, seed: int, search: Search, refine: int) -> System:
-    """The classifier `architecture` behind `defense`.
+    """The classifier `architecture` behind `defense`; of one that replaces it, the weights name the attacked one too.
 
     `search` is for Defense-GAN; `refine` steps of the anytime refinement follow PuVAE (ours), 0 is feed-forward.
     """
 
-    def system(defense: Defense, artefacts: tuple[str, ...] = (), settings: Mapping[str, Any] = {}) -> System:
+    def system(
+        defense: Defense,
+        artefacts: tuple[str, ...] = (),
+        settings: Mapping[str, Any] = {},
+        model: nn.Module | None = None,
+    ) -> System:
         names = (f"classifier_{architecture.lower()}", *artefacts)
-        defended = Defended(defense, folder.classifier(architecture))
+        defended = Defended(defense, model or folder.classifier(architecture))
         return System(defended, {name: folder.digest(name) for name in names}, dict(settings))
 
     if defense == NONE:
@@ -160,7 +165,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
     name = artefact(defense, architecture)
     if defense in TRAINED_CLASSIFIERS:
         model, meta = load_classifier(folder.weights(name))
-        return System(Defended(NoDefense(), model), {name: folder.digest(name)}, _history(meta))
+        return system(NoDefense(), (name,), _history(meta), model)
     if defense == MAGNET:
         reformer, meta = load_reformer(folder.weights(MAGNET))
         return system(MagNet(reformer), (MAGNET,), _history(meta))
@@ -170,8 +175,7 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
         return system(DefenseGan(generator, search), (DEFENSE_GAN,), settings | _history(meta))
     selector, meta = folder.selector(defense)
     if defense == PRIOR_ONLY and selector.prior is not None:
-        prior = channels_last(selector.prior)
-        return System(Defended(NoDefense(), prior), {name: folder.digest(name)}, _history(meta))
+        return system(NoDefense(), (name,), _history(meta), channels_last(selector.prior))
     vae, score, sigma = selector.vae, selector.score, SIGMA_EPS[defense]
     settings = {"sigma_eps": sigma, **_choice(selector)} | _history(meta)
     if refine and defense == PUVAE_OURS:
