@@ -125,8 +125,8 @@ def _selection(
     names = ("purified", "index", "rmse", "score", "flags", "arrivals")
     al = 0 if listed is None else rest.pop()
     addresses = dict(zip(names, (ap, *rest), strict=True))
-    counts = {"candidate_count": shape.candidates, "class_count": k, "size": d}
-    arguments = SelectProjectionArgs(ax, ac, ab, al, 0.1, **addresses, **counts).values()
+    counts = {"class_count": k, "size": d, "classes": al, "candidate_count": shape.candidates}
+    arguments = SelectProjectionArgs(ax, ac, ab, 0.1, **addresses, **counts).values()
     device.kernels().launch(launch, arguments, stream)
     for name, array in zip(names, outputs, strict=False):
         device.to_host(array, addresses[name], stream)

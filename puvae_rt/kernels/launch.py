@@ -76,7 +76,6 @@ class SelectProjectionArgs(_Arguments):
     input: Address  # [N, D] float32 or float16
     candidates: Address  # [N, m, D] float32 or float16
     bias: Address  # [N, m] float32 added to the score, or 0
-    classes: Address  # [N, m] int32, the class of each candidate, in any order; or 0: of all K, in order
     tau: Float32  # dead zone, >= 0
     purified: Address  # [N, D] float32, float16 or uint8 (value * 255, rounded), written
     index: Address  # [N] int64, the class chosen, written; -1 when no score is a number
@@ -84,11 +83,14 @@ class SelectProjectionArgs(_Arguments):
     score: Address  # [N, K] float32, written; infinite for a class without a candidate
     flags: Address  # [N] int32 of FLAG_*, written
     arrivals: Address  # [N] uint32, all 0 before the first launch; every launch leaves them 0. One launch at a time
-    candidate_count: Int32  # m, 2 to K
     class_count: Int32  # K, 2 to 1,000
     size: Int32  # D, 1 to 65,536
+    classes: Address = 0  # [N, m] int32, the class of each candidate, in any order; or 0: of all K, in order
+    candidate_count: Int32 = 0  # m, 2 to K; 0 is K
 
     def __post_init__(self) -> None:
+        if not self.candidate_count:
+            object.__setattr__(self, "candidate_count", self.class_count)
         _check_counts(self.candidate_count, self.class_count)
         if not self.classes and self.candidate_count != self.class_count:
             raise ContractError(

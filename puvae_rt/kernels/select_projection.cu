@@ -176,9 +176,10 @@ __device__ inline void fill_undecoded(const ClassList& list, float* rmse, float*
 }
 
 template <class In, class Cand, class Out>
-__device__ inline void select_projection(const In* input, const Cand* candidates, const float* bias, const int32* classes,
-                                         float tau, Out* purified, int64* index, float* rmse, float* score, int32* flags,
-                                         uint32* arrivals, int32 candidate_count, int32 class_count, int32 size) {
+__device__ inline void select_projection(const In* input, const Cand* candidates, const float* bias, float tau,
+                                         Out* purified, int64* index, float* rmse, float* score, int32* flags,
+                                         uint32* arrivals, int32 class_count, int32 size, const int32* classes,
+                                         int32 candidate_count) {
     const int64 image = blockIdx.x;
     const int team = blockIdx.y * blockDim.y + threadIdx.y;
     const ClassList list = {classes ? classes + image * candidate_count : nullptr, candidate_count, class_count};
@@ -224,11 +225,11 @@ __device__ inline void select_projection(const In* input, const Cand* candidates
 
 #define ENTRY(in, In, cand, Cand, out, Out)                                                                             \
     extern "C" __global__ void __launch_bounds__(kMaxThreads) select_projection_##in##_##cand##_##out(                  \
-        const In* input, const Cand* candidates, const float* bias, const int32* classes, float tau, Out* purified,     \
-        int64* index, float* rmse, float* score, int32* flags, uint32* arrivals, int32 candidate_count,                 \
-        int32 class_count, int32 size) {                                                                                \
-        select_projection(input, candidates, bias, classes, tau, purified, index, rmse, score, flags, arrivals,         \
-                          candidate_count, class_count, size);                                                          \
+        const In* input, const Cand* candidates, const float* bias, float tau, Out* purified, int64* index,             \
+        float* rmse, float* score, int32* flags, uint32* arrivals, int32 class_count, int32 size,                       \
+        const int32* classes, int32 candidate_count) {                                                                  \
+        select_projection(input, candidates, bias, tau, purified, index, rmse, score, flags, arrivals, class_count,     \
+                          size, classes, candidate_count);                                                              \
     }
 #define ENTRIES_FOR(in, In, cand, Cand)    \
     ENTRY(in, In, cand, Cand, f32, float)  \

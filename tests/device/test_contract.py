@@ -46,7 +46,7 @@ class Selection:
     def arguments(self, input: Memory | None = None) -> tuple:
         outputs = [memory.address for memory in self.outputs]
         x, c = (input or self.input).address, self.candidates.address
-        return SelectProjectionArgs(x, c, 0, 0, 0.0, *outputs, K, K, D).values()
+        return SelectProjectionArgs(x, c, 0, 0.0, *outputs, K, D).values()
 
     def enqueue(self) -> None:
         self.device.kernels().launch(self.launch, self.arguments(), self.stream)

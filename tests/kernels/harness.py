@@ -61,7 +61,7 @@ def run_select(
     arrays = (x, c, bias, listed, purified, index, rmse, score, flags, arrivals)
     ax, ac, ab, al, *written = (address(a) for a in arrays)
     launch = select_projection(n, k, d, input.dtype, candidates.dtype, dtype, shortlist=m)
-    shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, al, tau, *written, m, k, d).values(), seed)
+    shim.load().run(launch, SelectProjectionArgs(ax, ac, ab, tau, *written, k, d, al, m).values(), seed)
     assert not arrivals.any(), "the counters must be back at 0 for the next launch"
     return Selection(purified, index, rmse, score, flags)
 

@@ -169,7 +169,7 @@ def test_a_list_of_no_class_at_all_gives_no_candidate():
     assert not np.isnan(got.purified[1]).any()
 
 
-ARGUMENTS = SelectProjectionArgs(*(16,) * 4, 0.0, *(16,) * 6, candidate_count=2, class_count=10, size=784)
+ARGUMENTS = SelectProjectionArgs(*(16,) * 3, 0.0, *(16,) * 6, class_count=10, size=784, classes=16, candidate_count=2)
 
 
 @pytest.mark.parametrize(
