@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from puvae_rt.cli import shared
 
 NO_ATTACK = "none"
 SYNTHETIC_FRAMES = 300
+RACES = ("defense_gan",)
+BASELINES = Path("results/baselines")
 DEGRADED = ("passthrough", "last-good", "stop")  # puvae_rt.stream.guard.MODES
 ATTACKS = ("fgsm", "ifgsm")  # functions of puvae_rt.attacks.onnx_attack
 

@@ -29,6 +29,7 @@ _ENDLESS = 10**9  # frames: --duration ends the clip
 if TYPE_CHECKING:
     from demos.play.controls import Controls
     from demos.play.defense import Defense
+    from demos.play.race import Race
     from demos.play.synthetic import SyntheticClip
     from puvae_rt.cli.commands.demo_video import Options
 
@@ -60,6 +61,9 @@ def run(
         overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
         watchers = [stack.enter_context(Recording(args.record, source.name))] if args.record else []
         player = Player(defense, overlay, writer, window, args.slo, watchers)
+        if args.race is not None:
+            player.race = open_race(args, defense)
+            stack.callback(player.race.close)
         if with_keys is not None and window is not None:
             player.controls = with_keys(args, defense, source.name)
             stack.callback(player.controls.close)
@@ -72,7 +76,8 @@ def run(
         source.close()  # what waits is dropped
         used = settings(args, source, defense.purifier.threads)
         used |= counted(source, player.report.frames)
-        return player.report.document(source.dropped) | used | {"error": error}
+        race = None if player.race is None else player.race.document()
+        return player.report.document(source.dropped) | used | {"race": race, "error": error}
 
 
 @contextlib.contextmanager
@@ -90,6 +95,14 @@ def open_defense(args: Options) -> Iterator[Defense]:
         with contextlib.ExitStack() as stack:
             guard = stack.enter_context(Guard(purifier, args.degraded, args.slo)) if args.degraded else None
             yield Defense(purifier, attack, guard)
+
+
+def open_race(args: Options, defense: Defense) -> Race:
+    """Defense-GAN's process, with the generator kept among the baselines."""
+    from demos.play.race import RESTARTS, STEPS, Race
+
+    assert defense.purifier.classifier is not None  # a defense has one
+    return Race(args.baselines, args.model, defense.purifier.classifier, STEPS, RESTARTS)
 
 
 def open_live(args: Options) -> VideoSource:

@@ -24,6 +24,13 @@ class Canvas:
         self.pixels: Pixels = np.empty((size[1], size[0], 3), np.uint8)
         self.fill((0, 0, *size), color)
 
+    @classmethod
+    def over(cls, pixels: Pixels) -> Canvas:
+        """One that draws on a picture that is there."""
+        canvas = cls.__new__(cls)
+        canvas.pixels = pixels
+        return canvas
+
     def text(self, text: str, at: Point, scale: float, color: Color, align: str = "left", bold: bool = False) -> None:
         """One line with its base line at `at`; `align` says which end of it: left, center, right."""
         thickness = 2 if bold else 1

@@ -10,6 +10,8 @@ from demos.play.controls import HELP, Controls
 from demos.play.defense import Defense, Outcome
 from demos.play.digits import Digit, find_digit
 from demos.play.overlay import Overlay
+from demos.play.race import Race
+from demos.play.race_panel import draw_race
 from demos.play.report import Report
 from demos.play.sinks import Mp4Writer
 from demos.play.window import Window
@@ -40,6 +42,7 @@ class Player:
     ) -> None:
         self.report = Report(meter=AgeMeter(slo_ms))
         self.controls: Controls | None = None
+        self.race: Race | None = None
         self._watchers = watchers
         self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
@@ -77,6 +80,8 @@ class Player:
         watched = self._show(frame, digit, outcome, dropped, clock)
         for watch in self._watchers:
             watch(frame, outcome, age_ms)
+        if self.race is not None:
+            self.race(frame, outcome, age_ms)
         if self.controls is not None:
             self.controls.see(frame, outcome, age_ms)
         laps = clock.timings_ms()
@@ -92,6 +97,8 @@ class Player:
             if self.controls is not None:
                 overlay = replace(overlay, title=self.controls.line(), subtitle=HELP)
             picture = overlay.draw(frame, digit, outcome, self.report, dropped)
+            if self.race is not None:
+                draw_race(picture, self.race, overlay.classes)
             if self.controls is not None:
                 self.controls.take(picture)
         clock.lap("draw")

@@ -43,6 +43,7 @@ FLAGS = {
     "--no-video": Meaning("no annotated video", ("bool",)),
     "--out": Meaning("what is written: the file or folder", _PATH),
     "--policy": Meaning("frames that are kept for a demo slower than its source", ("str",)),
+    "--race": Meaning("baseline that purifies the same digits", ("str",)),
     "--ranks": Meaning("ranks of PuVAE's large layers: FC1, FC2, trunk", ("tuple[int, int, int]",)),
     "--rate": Meaning("frames a second", ("float", "float | str")),
     "--record": Meaning("recording to write", ("Path",)),

@@ -99,6 +99,14 @@ class Options:
         choices=_arguments.DEGRADED,
         default_text="whatever came, whenever it came",
     )
+    race: str | None = option(
+        None,
+        help="baseline that purifies the same digits in a process of its own (PyTorch): the picture and the JSON tell "
+        "what both have after 33 ms, .1 s, 1 s, and when it is done",
+        choices=_arguments.RACES,
+        default_text="none",
+    )
+    baselines: Path = option(_arguments.BASELINES, help="folder of kept baselines, for --race")
     threads: int | str | None = option(None, help=f"threads of the engine, {shared.AUTO_HELP}", **shared.THREADS)
 
 
