@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.kernel_check import check_kernels
+from export.kernel_times import time_kernels
 from puvae_rt.contract import EMULATED, MEASURED
 from puvae_rt.device import Device, open_device
 from puvae_rt.doctor.board import board_checks
@@ -19,6 +20,7 @@ from puvae_rt.errors import ContractError
 from puvae_rt.gpu.pipeline import GpuPipeline
 from puvae_rt.gpu.pool import GpuEngine, open_gpu_engine
 from puvae_rt.gpu.profile import Profile, profile
+from puvae_rt.gpu.profile_frames import profile_frames
 from puvae_rt.kernels import binary
 from puvae_rt.models.spec import LATENT
 from puvae_rt.runtime.bundle import HOST, open_bundle
@@ -65,6 +67,7 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
         same = _graph_equals_plain(pipeline, images[:COMPARED])
         runs = RUNS[device.evidence]
         profiles = [profile(pipeline, batch, runs, _noise(pipeline, len(batch))) for batch in batches]
+        frames = profile_frames(pipeline, runs)
         obstacles = pipeline.obstacles
     return {
         "evidence": device.evidence,
@@ -79,6 +82,8 @@ def report(folder: Path, manifest: Manifest, device: Device, engine: GpuEngine, 
             "obstacles": obstacles,
         },
         "latency": [_latency(p) for p in profiles],
+        "frames": frames,
+        "kernel_times": [asdict(k) for k in time_kernels(device)],
         "sanitizer": sanitizer_commands(folder),
     }
 
@@ -104,6 +109,12 @@ def show(section: dict[str, Any]) -> str:
         lines.append(
             f"batch {latency['batch']}: call {call:.3f} ms, of it GPU {gpu:.3f}, enqueue {enqueue:.3f} (medians)"
         )
+    for name, ms in section["frames"].items():
+        found = f"p50 {ms['p50']:.3f} ms, p99 {ms['p99']:.3f}, p99.9 {ms['p99_9']:.3f}"
+        lines.append(f"{name.replace('_', ' ')} to label: {found}")
+    for time in section["kernel_times"]:
+        share = f"{time['gigabytes_per_second']:.3g} GB/s, {time['share_of_copy']:.0%} of a copy's"
+        lines.append(f"{time['kernel']} {time['case']}: {time['microseconds']:.2f} us, {share}")
     return "\n".join([*lines, "under compute-sanitizer:", *(f"  {command}" for command in section["sanitizer"])])
 
 

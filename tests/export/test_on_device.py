@@ -82,6 +82,12 @@ def test_the_report_holds_all_that_a_gpu_is_asked(bundle: Path, samples: Path, t
         assert counted["latency_ms"] == pytest.approx(total)
         assert all(latency["call"][p] >= latency["enqueue"][p] > 0 for p in ("p50", "p99"))
         assert latency["call"]["p50"] <= latency["call"]["p99"] <= latency["call"]["p99_9"]
+    assert list(device["frames"]) == ["host_frame", "device_frame"]
+    assert all(0 < frame["p50"] <= frame["p99"] <= frame["p99_9"] for frame in device["frames"].values())
+    timed = {time["kernel"].partition("_")[0] for time in device["kernel_times"]}
+    assert timed == {"select", "preprocess"}
+    assert all(time["microseconds"] > 0 < time["share_of_copy"] for time in device["kernel_times"])
+    assert on_device.show(device).count(" us, ") == len(device["kernel_times"]) == 2
     assert any("racecheck" in command for command in device["sanitizer"])
     assert on_device.show(device).count("compute-sanitizer --tool") == 4
 
@@ -119,6 +125,7 @@ def test_an_engine_that_samples_is_compared_and_timed_too(tmp_path: Path, no_ker
         section = on_device.report(folder, manifest, device, engine, images)
         assert section["graph"] == {"captured": True, "equals_plain_calls": True, "obstacles": {}}
         assert [latency["batch"] for latency in section["latency"]] == [1, 2]
+        assert section["frames"] == {}, "a frame comes without noise"
         with engine.pipeline() as pipeline, pytest.MonkeyPatch.context() as patch:
             patch.setattr(Plan, "run", lambda self, arguments=None: None)
             assert not on_device._graph_equals_plain(pipeline, images)
