@@ -1,4 +1,4 @@
-"""Where annotated frames go: an MP4 file."""
+"""Where annotated frames go: an MP4 file, or a Matroska file that can be played however the process ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from types import TracebackType
 import cv2
 
 from puvae_rt.errors import FileError, VideoError
-from puvae_rt.scratch import scratch_folder, sync
+from puvae_rt.scratch import scratch_folder, sync, told
 from puvae_rt.video.capture import opencv_path
 from puvae_rt.video.frames import Pixels
 
+_MP4, _MKV = ".mp4", ".mkv"
 _CODEC = "mp4v"  # in every build of OpenCV, unlike H.264
 
 
@@ -22,19 +23,21 @@ class Mp4Writer:
     An MP4 file gets its index at the end: it is playable once closed, however early, and leaving a `with` block closes
     it, an error or an interrupt included. A process that is killed leaves the scratch folder, which the next one there
     removes, and no broken `path`.
+
+    A `path` that ends in .mkv is written in place: of a process that is killed, what it has is a video that plays.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         width, height = size
-        if path.suffix.lower() != ".mp4":
-            raise VideoError(f"{path}: got the suffix {path.suffix!r}, expected .mp4")
+        if path.suffix.lower() not in (_MP4, _MKV):
+            raise VideoError(f"{path}: got the suffix {path.suffix!r}, expected .mp4 or .mkv")
         if width % 2 or height % 2:
             raise VideoError(f"{path}: got frames of {width}x{height}, MPEG-4 takes even sides; crop a row or column")
         self.path, self.frames, self._size = path, 0, size
         opencv_path(path)
         with contextlib.ExitStack() as stack:
             try:
-                self._part = stack.enter_context(scratch_folder(path.parent, path)) / "video.mp4"
+                self._part = self._place(path, stack)
             except FileError as error:
                 raise VideoError(
                     f"{path}: its folder cannot be made or written ({error.strerror}); choose another"
@@ -43,6 +46,15 @@ class Mp4Writer:
             if not self._writer.isOpened():
                 raise VideoError(f"{path}: cannot be written ({width}x{height}, {fps:g} fps); choose a writable folder")
             self._scratch = stack.pop_all()
+
+    @staticmethod
+    def _place(path: Path, stack: contextlib.ExitStack) -> Path:
+        """Where frames go; FileError where that cannot be made."""
+        if path.suffix.lower() == _MP4:
+            return stack.enter_context(scratch_folder(path.parent, path)) / "video.mp4"
+        with told(path, "cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def write(self, image: Pixels) -> None:
         """BGR uint8 [H,W,3] of the size given at construction."""
@@ -57,7 +69,9 @@ class Mp4Writer:
             return
         self._writer.release()
         with self._scratch:
-            if self.frames:
+            if not self.frames:
+                self._part.unlink(missing_ok=True)
+            else:
                 self._check()
                 try:
                     sync(self._part)
@@ -78,5 +92,6 @@ class Mp4Writer:
         written = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
         stored = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
         written.release()
-        if stored != self.frames:
+        # Matroska tells the duration, which is rounded.
+        if abs(stored - self.frames) > (self._part.suffix.lower() == _MKV):
             raise VideoError(f"{self.path}: got {stored} frames stored of {self.frames} written; is the disk full?")

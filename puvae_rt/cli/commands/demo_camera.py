@@ -24,7 +24,7 @@ class Options(demo_video.Options):
     """Arguments of `puvae demo camera`."""
 
     source: str = option("0", help="camera to show: its index or device, or any source of `demo video`")
-    out: Path = option(Path("out/camera.mp4"), help="annotated video to write", role=WRITTEN)
+    out: Path = option(Path("out/camera.mp4"), help="annotated video to write, .mp4 or .mkv", role=WRITTEN)
 
 
 def run(options: Options) -> Outcome:

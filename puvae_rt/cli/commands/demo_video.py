@@ -46,7 +46,7 @@ class Options:
     )
     epsilon: float = option(EPSILON, help="L-infinity radius of the attack, of pixels in [0,1]")
     seed: int = option(0, help=f"seed of the attack's classes and of '{SYNTHETIC}'", least=0, most=shared.MAX_SEED)
-    out: Path = option(Path("out/demo.mp4"), help="annotated video to write", role=WRITTEN)
+    out: Path = option(Path("out/demo.mp4"), help="annotated video to write, .mp4 or .mkv", role=WRITTEN)
     no_video: bool = option(False, help="write no video: --out is left alone")
     record: Path | None = option(
         None,

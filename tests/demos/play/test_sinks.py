@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +97,36 @@ def test_a_full_disk_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="is the disk full"):
         writer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from demos.play.sinks import Mp4Writer
+from tests.video import clips
+writer = Mp4Writer(Path(sys.argv[1]), 30, clips.SIZE)
+for index in range(10**6):
+    writer.write(clips.textured(index))
+    print(index, flush=True)
+"""
+
+
+def test_a_matroska_file_of_a_killed_process_plays(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.strip() == "500":
+                process.kill()
+                break
+    assert len(frames_of(path)) > 50
+
+
+def test_a_matroska_file_is_written_in_place(tmp_path: Path) -> None:
+    path = clips.save(tmp_path / "new" / "a.mkv", frames=40)
+    assert len(frames_of(path)) == 40 and [each.name for each in path.parent.iterdir()] == ["a.mkv"]
+    with Mp4Writer(tmp_path / "b.mkv", 25, clips.SIZE):
+        pass
+    assert not (tmp_path / "b.mkv").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(VideoError, match="cannot be made or written"):
+        Mp4Writer(tmp_path / "file" / "a.mkv", 25, clips.SIZE)
