@@ -18,6 +18,7 @@ from demos.play.stopping import Stop
 from demos.play.window import Window, has_display
 from puvae_rt.errors import DegradedError, VideoError
 from puvae_rt.runtime.machine import DEFAULT_THREADS
+from puvae_rt.stream.detection import Detector
 from puvae_rt.stream.guard import Guard
 from puvae_rt.video.events import EventKind
 from puvae_rt.video.frames import Frame
@@ -45,8 +46,8 @@ def run(
     `with_keys` makes what the keys of the window act on; None is no keys.
     """
     from demos.play.overlay import SIZE, Overlay  # these bring the engine: --help does without
-    from demos.play.player import Player
-    from demos.play.recording import Recording
+    from demos.play.player import Player, Watcher
+    from demos.play.recording import Alarms, Recording
     from demos.play.sinks import Mp4Writer
 
     with contextlib.ExitStack() as stack:
@@ -59,7 +60,9 @@ def run(
         if window is not None:
             stack.callback(window.close)
         overlay = Overlay("PuVAE: live purification", subtitle(args), defense.purifier.classes)
-        watchers = [stack.enter_context(Recording(args.record, source.name))] if args.record else []
+        watchers: list[Watcher] = [stack.enter_context(Recording(args.record, source.name))] if args.record else []
+        alarms = stack.enter_context(Alarms(args.alarms, source.name)) if args.alarms else None
+        watchers += [] if alarms is None else [alarms]
         player = Player(defense, overlay, writer, window, args.slo, watchers)
         if args.race is not None:
             player.race = open_race(args, defense)
@@ -74,8 +77,11 @@ def run(
         except (VideoError, DegradedError) as broken:
             error = str(broken)
         source.close()  # what waits is dropped
+        if alarms is not None:
+            alarms.close()
         used = settings(args, source, defense.purifier.threads)
         used |= counted(source, player.report.frames)
+        used["alarms"] = None if alarms is None else alarms.document()
         race = None if player.race is None else player.race.document()
         return player.report.document(source.dropped) | used | {"race": race, "error": error}
 
@@ -94,7 +100,9 @@ def open_defense(args: Options) -> Iterator[Defense]:
             attack = Attack(args.attack, file, args.epsilon, args.seed, purifier.threads)
         with contextlib.ExitStack() as stack:
             guard = stack.enter_context(Guard(purifier, args.degraded, args.slo)) if args.degraded else None
-            yield Defense(purifier, attack, guard)
+            defense = Defense(purifier, attack, guard)
+            defense.detector = None if args.detector is None else Detector.read(args.detector)
+            yield defense
 
 
 def open_race(args: Options, defense: Defense) -> Race:

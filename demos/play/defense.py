@@ -20,6 +20,7 @@ from puvae_rt.errors import ContractError
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.purifier import Purifier, Stopwatch
 from puvae_rt.runtime.results import NO_LABEL, PASSTHROUGH, PURIFIED, Floats, Result
+from puvae_rt.stream.detection import Detector
 from puvae_rt.stream.guard import Guard
 from puvae_rt.video.frames import Pixels
 
@@ -51,6 +52,8 @@ class Outcome:
     timings_ms: Mapping[str, float]  # attack, purify, classify: only the last two would run in a product
     reason: str = ""  # why it is degraded
     shown: str = PURIFIED  # what `purified` is of, as `Result.shown`
+    suspicion: float | None = None  # a detector's score; None without one
+    alarm: bool = False  # whether it is above the threshold
 
 
 class Attack:
@@ -90,6 +93,7 @@ class Defense:
                 "build the bundle with a classifier or give --classifier FILE.onnx"
             )
         self.purifier, self.attack, self.guard, self.purifying = purifier, attack, guard, True
+        self.detector: Detector | None = None
         self._classifier: Classifier = purifier.classifier
         self._warm_up()
 
@@ -110,6 +114,9 @@ class Defense:
         clock.lap("attack")
         attack_ms = clock.timings_ms()["attack"]
         result = self._purified(frame, None if captured is None else captured + attack_ms / 1e3)
+        suspicion = None
+        if self.detector is not None and not result.reason:
+            suspicion = self.detector.score(result, (attacked or clean).label)
         laps = result.timings_ms
         return Outcome(
             clean=clean,
@@ -125,6 +132,8 @@ class Defense:
             },
             reason=result.reason,
             shown=result.shown,
+            suspicion=suspicion,
+            alarm=self.detector is not None and suspicion is not None and suspicion > self.detector.threshold,
         )
 
     def _purified(self, frame: Pixels, captured: float | None) -> Result:

@@ -67,6 +67,9 @@ class Overlay:
         left, top = corner[0] + x, corner[1] + y
         truth = frame.truth.label if frame.truth else None
         color = _color(outcome.purified.label, truth)
+        if outcome.suspicion is not None:
+            told = f"{'attack' if outcome.alarm else 'no attack'} detected, score {outcome.suspicion:.1f}"
+            canvas.tag(told, (_VIEW[0] + 12, _VIEW[1] + _VIEW[3] - 16), PAPER, BAD if outcome.alarm else GOOD)
         margin = 8
         canvas.box((left - margin, top - margin, w + 2 * margin, h + 2 * margin), color)
         before = self._name((outcome.attacked or outcome.clean).label)

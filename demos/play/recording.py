@@ -5,8 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from demos.play.defense import Outcome
+from puvae_rt.stream.flight import FlightRecorder
 from puvae_rt.video.frames import Frame
 from puvae_rt.video.recording import Recorder
+
+
+class Alarms(FlightRecorder):
+    """A flight recorder that is called with each frame, what came of it, and its age; it counts the alarms."""
+
+    frames = 0
+
+    def __call__(self, frame: Frame, outcome: Outcome | None, age_ms: float) -> None:
+        """An attacked or degraded frame is an alarm."""
+        alarm = outcome is not None and (outcome.alarm or outcome.degraded)
+        self.frames += alarm
+        self.add(frame, note_of(outcome, age_ms), alarm)
+
+    def __enter__(self) -> Alarms:
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """For the demo's JSON."""
+        return {"frames": self.frames, "written": self.written, "skipped": self.skipped, "error": self.error}
 
 
 class Recording(Recorder):
@@ -34,4 +54,6 @@ def note_of(outcome: Outcome | None, age_ms: float) -> dict[str, Any]:
         "degraded": outcome.degraded,
         "reason": outcome.reason,
         "shown": outcome.shown,
+        "suspicion": outcome.suspicion,
+        "alarm": outcome.alarm,
     }

@@ -21,6 +21,7 @@ class Meaning(NamedTuple):
 
 
 FLAGS = {
+    "--alarms": Meaning("folder for the frames around each alarm", _PATH),
     "--attack": Meaning("attacks by name", ("str", "tuple[str, ...]")),
     "--baselines": Meaning("folder of kept baselines", _PATH),
     "--batch": Meaning("numbers of images of one call of an engine", _ONE_OR_MORE),
@@ -31,6 +32,7 @@ FLAGS = {
     "--data": Meaning("where the images of a data set are", _PATH),
     "--dataset": Meaning("name of a data set", ("str",)),
     "--degraded": Meaning("what stands in for a frame that is late, NaN or fails", ("str",)),
+    "--detector": Meaning("what good images look like", _PATH),
     "--device": Meaning("what runs an engine, or PyTorch", ("str",)),
     "--duration": Meaning("seconds after which a demo stops", ("float",)),
     "--epochs": Meaning("epochs of what is trained", ("int",)),

@@ -59,7 +59,7 @@ class FlightRecorder:
         self._per_minute, self._most_bytes = per_minute, most_bytes
         self._latest: deque[Noted] = deque(maxlen=before + 1)
         self._alarm: list[Noted] | None = None
-        self._left, self._bytes = 0, 0
+        self._left, self._bytes, self._closed = 0, 0, False
         self._times: deque[float] = deque(maxlen=per_minute)
         self._jobs: queue.Queue[list[Noted] | None] = queue.Queue(maxsize=1)
         self._thread = threading.Thread(target=self._write_all, name="flight recorder", daemon=True)
@@ -79,6 +79,9 @@ class FlightRecorder:
 
     def close(self) -> None:
         """Writes what has begun."""
+        if self._closed:
+            return
+        self._closed = True
         if self._alarm is not None:
             self._hand_over()
         self._jobs.put(None)

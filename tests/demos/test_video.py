@@ -14,6 +14,11 @@ import pytest
 
 from demos import video
 from demos.play.overlay import SIZE
+from demos.play.synthetic import Samples
+from puvae_rt.evaluation.detection import evidence
+from puvae_rt.runtime.purifier import Purifier
+from puvae_rt.stream.detection import Detector
+from puvae_rt.video.recording import RecordingSource
 from puvae_rt.video.truth import truth_path
 from tests.runtime import toy
 from tests.video import clips
@@ -259,3 +264,18 @@ def test_a_recorded_run_is_repeated(demo: Demo, clip: Path, tmp_path: Path) -> N
     again = demo.document
     assert again["accuracy"] == first["accuracy"] and again["frames"] == first["frames"] == 24
     assert again["source"] == str(run)
+
+
+def test_attacks_are_alarms_and_their_frames_are_kept(demo: Demo, clip: Path, tmp_path: Path, samples: Samples) -> None:
+    detector = tmp_path / "detector.json"
+    pixels = samples.images[:60].astype(np.float32) / 255
+    with Purifier.load("mnist", threads=1) as purifier:
+        Detector.calibrate(evidence(purifier, pixels)[0]).write(detector)
+    del demo.options[:2]  # the shipped model
+    options = ("--detector", detector, "--alarms", tmp_path / "alarms", "--no-video", "--max-frames", 12)
+    assert demo(clip, "--attack", "fgsm", *options) == 0
+    attacked = demo.document["alarms"]
+    assert attacked["frames"] >= 6 and attacked["written"] == 1 and attacked["error"] is None
+    assert len(list(RecordingSource(tmp_path / "alarms" / "alarm-0001.mcap"))) >= 6
+    assert demo(clip, *options) == 0
+    assert demo.document["alarms"]["frames"] < attacked["frames"] / 2

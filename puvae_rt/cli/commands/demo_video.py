@@ -54,6 +54,19 @@ class Options:
         default_text="none",
         role=WRITTEN,
     )
+    detector: Path | None = option(
+        None,
+        help="what good images look like, as `python -m puvae_rt.evaluation.detection` writes it: each frame gets a "
+        "score, and those above the threshold are alarms",
+        default_text="none",
+        role=READ,
+    )
+    alarms: Path | None = option(
+        None,
+        help="folder for the frames around each alarm (an attack that is detected, a degraded frame)",
+        default_text="none",
+        role=WRITTEN,
+    )
     headless: bool = option(False, help="show no window, even with a display")
     max_frames: int | None = option(
         None,
