@@ -56,7 +56,7 @@ class Options:
     )
     detector: Path | None = option(
         None,
-        help="what good images look like, as `python -m puvae_rt.evaluation.detection` writes it: each frame gets a "
+        help="what good images look like, a file that the measurement of detection has written: each frame gets a "
         "score, and those above the threshold are alarms",
         default_text="none",
         role=READ,
