@@ -124,7 +124,8 @@ class FakeTensorrt8:
             free = "HALF" if half and number % 2 else "FLOAT"  # as it likes
             told = layer.precision is not None and obeys
             kind = layer.precision.name if told else free
-            types = [layer.output_types[i].name if told else kind for i in range(layer.num_outputs)]
+            told_types = layer.output_types if told else {}
+            types = [told_types[i].name if i in told_types else kind for i in range(layer.num_outputs)]
             outputs = [
                 {"Name": output.name, "Dimensions": [-1, 1], "Format/Datatype": FORMATS[type_]}
                 for output, type_ in zip(layer.outputs, types, strict=True)

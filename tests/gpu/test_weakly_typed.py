@@ -114,6 +114,32 @@ def test_axes_become_an_attribute_again() -> None:
     assert list(node.input) == ["x"]
 
 
+def test_weights_that_are_stored_in_half_and_used_in_full_are_full() -> None:
+    """Without the flag for FP16 a network may hold none."""
+    half = numpy_helper.from_array(np.ones((4, 4), np.float16), "w.half")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 4)) for name in "xy")
+    cast = helper.make_node("Cast", ["w.half"], ["w"], to=TensorProto.FLOAT)
+    graph = helper.make_graph([cast, helper.make_node("MatMul", ["x", "w"], ["y"])], "one", [x], [y], [half])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    folded = onnx.load_model_from_string(weakly_typed.readable(model)).graph
+    assert [node.op_type for node in folded.node] == ["MatMul"]
+    assert [(t.name, t.data_type) for t in folded.initializer] == [("w", TensorProto.FLOAT)]
+
+
+def test_a_layer_with_an_integer_beside_its_numbers_is_told_too(tensorrt8: FakeTensorrt8) -> None:
+    """As the choice of the likeliest classes: log probabilities in FP32, and where they are."""
+    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, ("n", 4))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT16, ("n", 2))
+    count = numpy_helper.from_array(np.array([2]), "count")
+    top = helper.make_node("TopK", ["image", "count"], ["values", "places"], "top")
+    half = helper.make_node("Cast", ["values"], ["y"], "half", to=TensorProto.FLOAT16)
+    graph = helper.make_graph([top, half], "one", [x], [y], [count])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    trt.build_plan("tensorrt", model, (1, 8), {"image": (4,)})
+    layer = tensorrt8.layers[0]
+    assert layer.precision is DataType.FLOAT and layer.output_types == {0: DataType.FLOAT}
+
+
 def test_what_the_older_parser_reads_is_left_as_it_is() -> None:
     model = one_node("Relu", 17)
     assert weakly_typed.readable(model) is model

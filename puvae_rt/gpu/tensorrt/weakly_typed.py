@@ -33,11 +33,12 @@ def creation_flags(trt: Any) -> int:
 
 
 def readable(model: bytes) -> bytes:
-    """The model in OPSET; BuildError names the operators that have no such form."""
+    """The model in OPSET, its weights in the type that they are used in; BuildError names what has no such form."""
     proto = onnx.load_model_from_string(model)
     default = next(entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    folded = _fold_casts(proto)
     if default.version <= OPSET:
-        return model
+        return bytes(proto.SerializeToString()) if folded else model
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     changed = [node for node in proto.graph.node if _since(node.op_type, default.version) > OPSET]
     for node in changed:
@@ -75,11 +76,12 @@ def constrain(trt: Any, network: Any, config: Any, model: bytes) -> None:
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        wanted = [kinds.get(_type_of(layer, i, types)) for i in range(layer.num_outputs)]
-        if layer.type.name in UNTYPED_LAYERS or None in wanted or not wanted:
+        found = {i: kinds.get(_type_of(layer, i, types)) for i in range(layer.num_outputs)}
+        wanted = {i: kind for i, kind in found.items() if kind is not None}  # not of integers
+        if layer.type.name in UNTYPED_LAYERS or not wanted:
             continue
-        layer.precision = wanted[0]
-        for i, kind in enumerate(wanted):
+        layer.precision = next(iter(wanted.values()))
+        for i, kind in wanted.items():
             layer.set_output_type(i, kind)
     for index in range(network.num_outputs):
         output = network.get_output(index)
@@ -120,6 +122,21 @@ def _since(operator: str, opset: int) -> int:
         return int(onnx.defs.get_schema(operator, opset).since_version)
     except onnx.defs.SchemaError:
         return 0  # of another domain: the parser says what it thinks of it
+
+
+def _fold_casts(proto: ModelProto) -> int:
+    """Stores weights in the type that they are cast to, and says how many: FP16 is no type without its flag."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    casts = [node for node in proto.graph.node if node.op_type == "Cast" and node.input[0] in constants]
+    for node in casts:
+        kind = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+        value = numpy_helper.to_array(constants[node.input[0]]).astype(kind)
+        proto.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+        proto.graph.node.remove(node)
+    used = {name for node in proto.graph.node for name in node.input}
+    for name in {node.input[0] for node in casts} - used:
+        proto.graph.initializer.remove(constants[name])
+    return len(casts)
 
 
 def _axes_to_attribute(node: NodeProto, constants: dict[str, TensorProto]) -> None:
