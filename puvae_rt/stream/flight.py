@@ -34,6 +34,9 @@ class FlightRecorder:
         per_minute: alarms that are written in any minute.
         most_bytes: of all files of this recorder together; alarms beyond it are not written.
 
+    Raises:
+        ModuleNotFoundError: the package `mcap` is not installed.
+
     Attributes:
         written, skipped: alarms.
         error: what went wrong while one was written.
@@ -48,6 +51,8 @@ class FlightRecorder:
         per_minute: int = 6,
         most_bytes: int = 256 << 20,
     ) -> None:
+        import mcap.writer  # noqa: F401  # its absence is told now, not at the first alarm
+
         if min(before, per_minute, most_bytes) < 1 or after < 0:
             raise ContractError(
                 f"before={before}, after={after}, per_minute={per_minute}, most_bytes={most_bytes}: expected numbers "
@@ -128,6 +133,6 @@ class FlightRecorder:
                             break
                 self._bytes += path.stat().st_size
                 self.written += 1
-            except (VideoError, OSError, ModuleNotFoundError) as error:  # the run goes on; the report tells
+            except (VideoError, OSError) as error:  # the run goes on; the report tells
                 self.error = str(error)
                 logger.warning("%s", error)

@@ -173,3 +173,14 @@ def test_a_disk_that_fails_does_not_stop_the_run(tmp_path: Path) -> None:
     assert recorder.written == 0 and "cannot be written" in str(recorder.error)
     with pytest.raises(ContractError):
         FlightRecorder(tmp_path, "camera", before=0)
+
+
+def test_without_its_package_a_recorder_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mcap"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mcap", None)
+    for make in (lambda: Recorder(tmp_path / "a.mcap", "camera"), lambda: FlightRecorder(tmp_path, "camera")):
+        with pytest.raises(ModuleNotFoundError) as absent:
+            make()
+        assert absent.value.name.partition(".")[0] == "mcap"
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / "cache"])
