@@ -104,7 +104,7 @@ class StandardAttack:
         """Gather what is printed and warned of; leave PyTorch's random state as it was."""
         printed = io.StringIO()
         with (
-            torch.random.fork_rng(devices=[]),
+            torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
             redirect_stdout(printed),
             warnings.catch_warnings(record=True) as caught,
         ):

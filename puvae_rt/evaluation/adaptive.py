@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -50,6 +49,7 @@ from puvae_rt.evaluation.outcomes import (
     Attack,
     attack_in_turn,
     broken_by,
+    devices_of,
     outcome_fields,
     outcome_file,
     standing_of,
@@ -57,6 +57,7 @@ from puvae_rt.evaluation.outcomes import (
 from puvae_rt.evaluation.results import ADAPTIVE_FILE, IDENTITY, Row, measure_once
 from puvae_rt.evaluation.run import Note, Options
 from puvae_rt.models.prior import Prior
+from puvae_rt.training.device import clock_of
 
 EPSILON_SHARES = (1 / 6, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3)  # of the paper's radius
 # Beside them on color images: the radius that others report, and two at which nothing may be left of a sound defense.
@@ -119,9 +120,11 @@ class Trial(NamedTuple):
     def measure(self, wanted: Row, attack: Attack, chunk: int) -> Row:
         """The measured fields of a row: every image attacked in its turn, unless its outcome is known."""
         path, settings = outcome_file(self.options.models, wanted)
-        outcomes = attack_in_turn(path, settings, self.images, self.labels, chunk, attack, time.perf_counter)
+        clock = clock_of(self.options.device)
+        outcomes = attack_in_turn(path, settings, self.images, self.labels, chunk, attack, clock, self.options.gpu)
         standing = torch.tensor([not outcome.broken_by for outcome in outcomes])
         fields = outcome_fields(standing, self.images, self.labels) | {"broken_by": broken_by(outcomes)}
+        fields |= {"devices": devices} if (devices := devices_of(outcomes)) else {}
         return fields | {"seconds": sum(outcome.seconds for outcome in outcomes)}
 
     def outcomes(self, attack: str, attacked: Callable[[Tensor, Tensor], Tensor]) -> Attack:
@@ -143,7 +146,7 @@ def trials(
     for classifier, defense in product(classifiers, defenses):
         system = build(folder, defense, classifier, options.seed, options.search, refine=0)
         n = options.images(defense, len(dataset.test))
-        images, labels = (torch.from_numpy(part) for part in dataset.test.batch(slice(0, n)))
+        images, labels = (torch.from_numpy(part).to(options.device) for part in dataset.test.batch(slice(0, n)))
         target = target_of(folder, system, defense)
         yield Trial(dataset, classifier, defense, system, target, images, labels, options, effort)
 
@@ -189,10 +192,10 @@ def require_adaptive(defenses: Sequence[str]) -> None:
 
 def _rows(trial: Trial, attacks: Sequence[str], epsilons: Sequence[float], note: Note) -> Iterator[Row]:
     """The row without an attack, then one for each attack at each epsilon, and "worst" over all of them."""
-    path = trial.options.results / ADAPTIVE_FILE
+    path, gpu = trial.options.results / ADAPTIVE_FILE, trial.options.gpu
     clean = partial(trial.measure, chunk=CHUNK, attack=trial.outcomes(NONE, lambda x, _: x))
     wanted = trial.wanted(NONE, 0.0, {})
-    undisturbed, _ = measure_once(path, wanted, IDENTITY, lambda: clean(wanted))
+    undisturbed, _ = measure_once(path, wanted, IDENTITY, lambda: clean(wanted), gpu)
     yield undisturbed
     usable = [attack for attack in attacks if attack in trial.target.objectives or attack in ANY_MODEL]
     for epsilon in epsilons:
@@ -200,12 +203,13 @@ def _rows(trial: Trial, attacks: Sequence[str], epsilons: Sequence[float], note:
         for attack in usable:
             tried = asdict(_standard(trial)) if attack == AUTO_ATTACK else asdict(trial.effort)
             wanted = trial.wanted(attack, epsilon, {"effort": tried})
-            row, _ = measure_once(path, wanted, IDENTITY, partial(_measure, trial, wanted, attack, epsilon, note))
+            measure = partial(_measure, trial, wanted, attack, epsilon, note)
+            row, _ = measure_once(path, wanted, IDENTITY, measure, gpu)
             standing &= standing_of(row)
             yield row
         wanted = trial.wanted(WORST, epsilon, {"effort": asdict(trial.effort), "attacks": usable})
         fields = outcome_fields(standing, trial.images, trial.labels) | {"seconds": 0.0}
-        row, _ = measure_once(path, wanted, IDENTITY, partial(dict, fields))
+        row, _ = measure_once(path, wanted, IDENTITY, partial(dict, fields), gpu)
         yield row
 
 

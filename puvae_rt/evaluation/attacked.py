@@ -1,7 +1,8 @@
 """Attacked test images, made once for each classifier and attack, so that every defense sees the same.
 
 They are made and stored in chunks: a run that is killed in the middle of an attack goes on behind the last chunk,
-and the first n images are the same whatever n was asked for.
+and the first n images are the same whatever n was asked for. A GPU rounds in other ways than a CPU does; what it
+attacks is kept in files of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from puvae_rt.data.archive import open_archive
 from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import CW, FGSM, IFGSM, NONE, RAND_FGSM, Cell
 from puvae_rt.files import atomic_file
+from puvae_rt.training.device import CPU
 
 CHUNK = 100  # images attacked together
 FOLDER = "attacked"
@@ -32,29 +34,37 @@ class Victim(NamedTuple):
 
 
 def attacked_images(
-    cell: Cell, count: int, test: Split, classes: int, alpha: float, victim: Victim, seed: int, models: Path
+    cell: Cell,
+    count: int,
+    test: Split,
+    classes: int,
+    alpha: float,
+    victim: Victim,
+    seed: int,
+    models: Path,
+    device: torch.device = CPU,
 ) -> Tensor:
-    """The first `count` test images after the cell's attack on `victim`, [count,C,H,W] in [0,1].
+    """The first `count` test images after the cell's attack on `victim`, [count,C,H,W] in [0,1], on `device`.
 
-    They are kept under `models`, the folder of the trained models; `alpha` is RAND+FGSM's random step.
+    The victim has to be there. The images are kept under `models`, the folder of the trained models; `alpha` is
+    RAND+FGSM's random step.
     """
     images = torch.from_numpy(test.batch(slice(0, count))[0])
     if cell.attack == NONE:
-        return images
+        return images.to(device)
     labels = torch.from_numpy(test.labels)
     aims = random_targets(labels, classes, torch.Generator().manual_seed(seed)) if cell.targeted else labels
-    path = models / cell.dataset / FOLDER / _file_name(cell, victim.digest, alpha, seed)
+    path = models / cell.dataset / FOLDER / _file_name(cell, victim.digest, alpha, seed, device)
     done = _read(path, images)
     while len(done) < count:
         chunk = len(done) // CHUNK
         part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        x = torch.from_numpy(test.batch(part)[0])
-        made = _attack(
-            cell, alpha, victim.model, x, aims[part], torch.Generator().manual_seed(seed * 1_000_003 + chunk)
-        )
-        done = torch.cat([done, made])
+        x, aimed = torch.from_numpy(test.batch(part)[0]).to(device), aims[part].to(device)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + chunk)
+        made = _attack(cell, alpha, victim.model, x, aimed, generator)
+        done = torch.cat([done, made.cpu()])
         _write(path, done)
-    return done[:count]
+    return done[:count].to(device)
 
 
 def _attack(cell: Cell, alpha: float, model: nn.Module, x: Tensor, aims: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,11 +77,12 @@ def _attack(cell: Cell, alpha: float, model: nn.Module, x: Tensor, aims: Tensor,
     return attack(model, x, aims, cell.epsilon, cell.targeted)
 
 
-def _file_name(cell: Cell, digest: str, alpha: float, seed: int) -> str:
+def _file_name(cell: Cell, digest: str, alpha: float, seed: int, device: torch.device) -> str:
     bound = "" if cell.epsilon is None else f"-{cell.epsilon:g}"
     start = f"-alpha{alpha:g}" if cell.attack == RAND_FGSM else ""
     aim = "targeted" if cell.targeted else "untargeted"
-    return f"{cell.classifier}-{digest}-{cell.attack}{bound}{start}-{aim}-seed{seed}.npz"
+    place = "" if device.type == CPU.type else f"-{device.type}"
+    return f"{cell.classifier}-{digest}-{cell.attack}{bound}{start}-{aim}-seed{seed}{place}.npz"
 
 
 def _read(path: Path, like: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def evaluate_beyond(
                 wanted = trial.wanted(attack, None, tried) | {"size": size}
                 attacked = trial.outcomes(attack, partial(_attacked, trial, attack, size))
                 measure = partial(trial.measure, wanted, attacked, CHUNK)
-                row, _ = measure_once(options.results / BEYOND_FILE, wanted, KEY, measure)
+                row, _ = measure_once(options.results / BEYOND_FILE, wanted, KEY, measure, options.gpu)
                 rows.append(row)
                 where = f"{dataset.name} {trial.classifier} {attack} {size:g} / {trial.defense}"
                 note(f"{where}: {100 * row['accuracy']:.1f}% of {row['n']}")

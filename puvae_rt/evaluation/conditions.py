@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +23,7 @@ from puvae_rt.evaluation.timing import Deployed, check_engine
 from puvae_rt.onnx_io import read_onnx
 from puvae_rt.runtime.bundle import CPU, resolve
 from puvae_rt.runtime.engine import graph_of
+from puvae_rt.training.device import clock_of
 
 KEY = ("dataset", "classifier", "defense")
 LOOPS = ("Loop", "Scan", "If")  # ONNX operators by which a graph's work can depend on its data
@@ -69,7 +69,7 @@ def evaluate_conditions(
                 wanted |= {"n": len(trial.images), "seed": options.seed, "weights": trial.system.weights}
                 wanted |= {"settings": trial.system.settings | one.source}
                 measure = partial(_measure, trial, one)
-                row, _ = measure_once(options.results / CONDITIONS_FILE, wanted, KEY, measure)
+                row, _ = measure_once(options.results / CONDITIONS_FILE, wanted, KEY, measure, options.gpu)
                 rows.append(row)
                 note(_told(row))
     return rows
@@ -94,7 +94,8 @@ def _behind(purifier: DeployedPuvae, trial: Trial, x: Tensor) -> Tensor:
 
 
 def _measure(trial: Trial, one: _Pass) -> Row:
-    start = time.perf_counter()
+    clock = clock_of(trial.options.device)
+    start = clock()
     model = trial.target.exact or trial.target.model
     gradients = gradients_of(model, trial.images, trial.labels)
     difference = largest_difference(one.answer, trial.images)
@@ -107,7 +108,7 @@ def _measure(trial: Trial, one: _Pass) -> Row:
         "passes_that_differentiate": differentiating,
         "loops": one.loops,
         "met": met,
-        "seconds": time.perf_counter() - start,
+        "seconds": clock() - start,
     }
 
 

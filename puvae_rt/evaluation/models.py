@@ -50,6 +50,7 @@ from puvae_rt.training.artefacts import (
     load_reformer,
     load_selector,
 )
+from puvae_rt.training.device import CPU
 from puvae_rt.training.recipes import HISTORY
 
 SUFFIX, ONNX = ".safetensors", ".onnx"
@@ -71,16 +72,17 @@ class System(NamedTuple):
 
 
 class Folder:
-    """The artefacts of one dataset: those of `models`, else those in `kept`, else those that ship."""
+    """The artefacts of one dataset: those of `models`, else those in `kept`, else those that ship; on `device`."""
 
-    def __init__(self, models: Path, dataset: str, kept: Path | None = None) -> None:
-        self.path = models / dataset
+    def __init__(self, models: Path, dataset: str, kept: Path | None = None, device: torch.device = CPU) -> None:
+        self.path, self.device = models / dataset, device
         self._folders = (self.path, *([kept / dataset] if kept else []))
 
     def classifier(self, architecture: str) -> nn.Module:
         """M_t, the undefended classifier, in the memory order in which attacks on it take the least time."""
         path = self.weights(f"classifier_{architecture.lower()}")
-        return channels_last(_from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0])
+        model = _from_onnx(path, architecture) if path.suffix == ONNX else load_classifier(path)[0]
+        return channels_last(model.to(self.device))
 
     def victim(self, architecture: str) -> Victim:
         """The undefended classifier as attacks see it, with the digest of its weights."""
@@ -94,6 +96,9 @@ class Folder:
         """
         path = self.weights(artefact(defense))
         selector, distance, meta = load_selector(path)
+        selector.vae.to(self.device)
+        if selector.prior is not None:
+            selector.prior.to(self.device)
         if defense == PUVAE_RMSE:
             return Selector(selector.vae, distance), meta
         if defense == PRIOR_ONLY and selector.prior is None:
@@ -165,12 +170,14 @@ def build(folder: Folder, defense: str, architecture: str, seed: int, search: Se
     name = artefact(defense, architecture)
     if defense in TRAINED_CLASSIFIERS:
         model, meta = load_classifier(folder.weights(name))
-        return system(NoDefense(), (name,), _history(meta), model)
+        return system(NoDefense(), (name,), _history(meta), model.to(folder.device))
     if defense == MAGNET:
         reformer, meta = load_reformer(folder.weights(MAGNET))
+        reformer.to(folder.device)
         return system(MagNet(reformer), (MAGNET,), _history(meta))
     if defense == DEFENSE_GAN:
         generator, meta = load_generator(folder.weights(DEFENSE_GAN))
+        generator.to(folder.device)
         settings: dict[str, Any] = {k: getattr(search, k) for k in ("steps", "restarts", "rate", "spread")}
         return system(DefenseGan(generator, search), (DEFENSE_GAN,), settings | _history(meta))
     selector, meta = folder.selector(defense)

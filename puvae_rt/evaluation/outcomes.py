@@ -26,6 +26,7 @@ from puvae_rt.evaluation.results import Row, accuracy_fields
 from puvae_rt.files import atomic_file, locked, read_bytes
 from puvae_rt.schema import NonNegative, Positive, Text, check_version, decode
 from puvae_rt.scratch import told
+from puvae_rt.training.device import forked_random
 
 FOLDER = "outcomes"
 FORMAT = 1
@@ -45,11 +46,17 @@ class Outcome:
         image: hash of the image and its label.
         broken_by: what made the defended classifier wrong; empty where it is right.
         seconds: that its attack took; images attacked together share the time.
+        device: the GPU that attacked it; None is the CPU.
     """
 
     image: Text
     broken_by: Text
     seconds: NonNegative
+    device: Text | None = None
+
+    def record(self) -> Row:
+        """It as a line of a file; the CPU goes without saying."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,14 @@ def outcome_file(models: Path, settings: Row) -> tuple[Path, Row]:
 
 
 def attack_in_turn(
-    path: Path, settings: Row, images: Tensor, labels: Tensor, chunk: int, attack: Attack, clock: Callable[[], float]
+    path: Path,
+    settings: Row,
+    images: Tensor,
+    labels: Tensor,
+    chunk: int,
+    attack: Attack,
+    clock: Callable[[], float],
+    gpu: str | None = None,
 ) -> list[Outcome]:
     """The outcome of every image, out of the file where it is known already, else attacked and appended to the file.
 
@@ -109,6 +123,7 @@ def attack_in_turn(
         chunk: images attacked together; a chunk of which one is missing is attacked again, so that chance is the same.
         attack: called with PyTorch's random numbers at the beginning of the chunk's own stream.
         clock: seconds.
+        gpu: the GPU that it computes on, if it does; whatever device began a file, another one may go on with it.
     Raises:
         ResultsError: the file is damaged, or holds outcomes of other settings.
         FileError: it cannot be written, or another process is at it.
@@ -121,13 +136,13 @@ def attack_in_turn(
             if all(name in known for name in names[part]):
                 continue
             begin = clock()
-            with torch.random.fork_rng(devices=[]):
+            with forked_random(images.device):
                 torch.manual_seed(settings["seed"] * 1_000_003 + place)
                 broken = attack(images[part], labels[part])
             seconds = (clock() - begin) / len(broken)
-            made = [Outcome(name, by, seconds) for name, by in zip(names[part], broken, strict=True)]
+            made = [Outcome(name, by, seconds, gpu) for name, by in zip(names[part], broken, strict=True)]
             known |= {outcome.image: outcome for outcome in made}
-            _append(path, [vars(outcome) for outcome in made])
+            _append(path, [outcome.record() for outcome in made])
     return [known[name] for name in names]
 
 
@@ -165,6 +180,12 @@ def _append(path: Path, lines: Sequence[Row]) -> None:
 def broken_by(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many images each attack has broken."""
     return dict(Counter(outcome.broken_by for outcome in outcomes if outcome.broken_by))
+
+
+def devices_of(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many images each device has attacked; empty where it was the CPU alone."""
+    found = Counter(outcome.device or "CPU" for outcome in outcomes)
+    return {} if found.keys() <= {"CPU"} else dict(found)
 
 
 class Worst(NamedTuple):

@@ -160,10 +160,12 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_json(path, {"results": list(rows)})
 
 
-def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callable[[], Row]) -> tuple[Row, bool]:
+def measure_once(
+    path: Path, settings: Row, key: Sequence[str], measure: Callable[[], Row], gpu: str | None = None
+) -> tuple[Row, bool]:
     """The stored row with all of `settings`, or else a new one, measured and stored; and whether it was stored before.
 
-    Several processes may measure into one file at once.
+    Several processes may measure into one file at once. A row counts wherever it was measured; its machine tells.
 
     Args:
         path: a results file, by whose name its rows are checked.
@@ -171,6 +173,7 @@ def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callabl
         key: the settings that tell rows apart. A stored row with the same key and other settings was measured on other
             weights, and is replaced.
         measure: gives the measured fields; called only when there is no such row.
+        gpu: the GPU that it computes on; None is the CPU.
     Raises:
         ResultsError: the file is damaged.
         FileError: it cannot be written, or another process keeps it locked.
@@ -179,7 +182,7 @@ def measure_once(path: Path, settings: Row, key: Sequence[str], measure: Callabl
     for row in read_rows(path):
         if all(row.get(name) == value for name, value in wanted.items()):
             return row, True
-    where = provenance()  # the code as it is now, not as somebody changes it during the measurement
+    where = provenance(gpu)  # the code as it is now, not as somebody changes it during the measurement
     measured = wanted | measure() | where
     with locked(path):
         rows = read_rows(path)  # again: another run may have written meanwhile
@@ -202,9 +205,10 @@ def accuracy_fields(hits: int, n: int) -> Row:
     return {"n": n, "accuracy": hits / n, "ci_low": low, "ci_high": high}
 
 
-def provenance() -> Row:
-    """Where a number was measured, and with which code, as fields of a row."""
-    return {"machine": f"{cpu_model()}, {available_cpus()} CPUs", "commit": commit(_PACKAGE), "evidence": MEASURED}
+def provenance(gpu: str | None = None) -> Row:
+    """Where a number was measured, on a GPU if one is named, and with which code, as fields of a row."""
+    machine = f"{f'{gpu}, ' if gpu else ''}{cpu_model()}, {available_cpus()} CPUs"
+    return {"machine": machine, "commit": commit(_PACKAGE), "evidence": MEASURED}
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from puvae_rt.evaluation.effort import DEFENSE_GAN_IMAGES, IMAGES
 from puvae_rt.evaluation.models import Folder, System, build
 from puvae_rt.evaluation.outcomes import outcome_fields
 from puvae_rt.evaluation.results import BASELINES, DEFENSE_FILE, IDENTITY, Row, measure_once
+from puvae_rt.training.device import CPU, clock_of, gpu_name
 
 Note = Callable[[str], None]
 
@@ -35,10 +35,16 @@ class Options(NamedTuple):
     search: Search = Search()
     refine: int = 0
     baselines: Path = BASELINES  # where those are that `models` lacks
+    device: torch.device = CPU  # where PyTorch computes
+
+    @property
+    def gpu(self) -> str | None:
+        """The name of the GPU that PyTorch computes on, if it does."""
+        return gpu_name(self.device)
 
     def folder(self, dataset: str) -> Folder:
         """The trained systems of a dataset."""
-        return Folder(self.models, dataset, self.baselines)
+        return Folder(self.models, dataset, self.baselines, self.device)
 
     def images(self, defense: str, available: int) -> int:
         """How many of the `available` test images a defense is measured on."""
@@ -62,7 +68,7 @@ def evaluate(cells: Iterable[Cell], dataset: Dataset, options: Options, note: No
         n = options.images(cell.defense, len(dataset.test))
         wanted = describe(cell, system, n, options.seed)
         measure = partial(_measure, cell, system, dataset, n, options)
-        row, stored = measure_once(options.results / DEFENSE_FILE, wanted, IDENTITY, measure)
+        row, stored = measure_once(options.results / DEFENSE_FILE, wanted, IDENTITY, measure, options.gpu)
         rows.append(row)
         note(f"{label(cell)}: {100 * row['accuracy']:.1f}% of {n}{' (stored)' if stored else ''}")
     return rows
@@ -76,15 +82,16 @@ def describe(cell: Cell, system: System, n: int, seed: int) -> Row:
 def _measure(cell: Cell, system: System, dataset: Dataset, n: int, options: Options) -> Row:
     """Accuracy with its interval, image by image as well, and the seconds that purifying and classifying took."""
     images, labels = cell_images(cell, dataset, n, options)
-    start = time.perf_counter()
+    clock = clock_of(options.device)
+    start = clock()
     standing = system.defended.classify(images) == labels
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     clean = torch.from_numpy(dataset.test.batch(slice(0, n))[0])
     return outcome_fields(standing, clean, labels) | {"seconds": seconds}
 
 
 def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple[Tensor, Tensor]:
-    """The attacked images of a cell and their true labels."""
+    """The attacked images of a cell and their true labels, on the device of `options`."""
     folder = options.folder(dataset.name)
     images = attacked_images(
         cell,
@@ -95,8 +102,9 @@ def cell_images(cell: Cell, dataset: Dataset, n: int, options: Options) -> tuple
         folder.victim(cell.classifier),
         options.seed,
         options.models,
+        options.device,
     )
-    return images, torch.from_numpy(dataset.test.labels[:n])
+    return images, torch.from_numpy(dataset.test.labels[:n]).to(options.device)
 
 
 def label(cell: Cell) -> str:

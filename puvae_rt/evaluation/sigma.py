@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -19,6 +18,7 @@ from puvae_rt.errors import ResultsError
 from puvae_rt.evaluation.cells import Cell
 from puvae_rt.evaluation.results import IDENTITY, SIGMA_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import Note, Options, cell_images, label
+from puvae_rt.training.device import clock_of
 
 SIGMAS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # the paper's
 PICTURES = 8  # purified images stored with each row
@@ -35,7 +35,7 @@ def search_sigma(cells: Sequence[Cell], dataset: Dataset, options: Options, note
         for sigma in SIGMAS:
             wanted = vars(cell) | {"sigma_eps": sigma, "n": n, "seed": options.seed, "weights": weights}
             measure = partial(_measure, cell, sigma, dataset, n, options)
-            row, _ = measure_once(options.results / SIGMA_FILE, wanted, _IDENTITY, measure)
+            row, _ = measure_once(options.results / SIGMA_FILE, wanted, _IDENTITY, measure, options.gpu)
             rows.append(row)
             note(f"{label(cell)} sigma_eps {sigma:g}: {100 * row['accuracy']:.1f}%")
     return rows
@@ -45,17 +45,18 @@ def _measure(cell: Cell, sigma: float, dataset: Dataset, n: int, options: Option
     folder = options.folder(dataset.name)
     chooser, _ = folder.selector(cell.defense)
     images, labels = cell_images(cell, dataset, n, options)
-    start = time.perf_counter()
+    clock = clock_of(options.device)
+    start = clock()
     purified = Puvae(chooser.vae, chooser.score, sigma, options.seed, chooser.prior, chooser.shortlist).purify(images)
     hits = int((classify(folder.classifier(cell.classifier), purified) == labels).sum())
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     return accuracy_fields(hits, n) | {"seconds": seconds, "pictures": encode(images[:PICTURES], purified[:PICTURES])}
 
 
 def encode(images: Tensor, purified: Tensor) -> str:
     """Two rows of pictures, the input above its purified image, as a PNG in base64."""
     strips = [torch.cat(list(part), dim=2) for part in (images, purified)]  # [C,H,PICTURES*W]
-    sheet = torch.cat(strips, dim=1).permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy()
+    sheet = torch.cat(strips, dim=1).permute(1, 2, 0).mul(255).round().to(torch.uint8).cpu().numpy()
     ok, data = cv2.imencode(".png", sheet[:, :, ::-1])  # RGB -> BGR; gray stays
     if not ok:
         raise ResultsError("pictures: OpenCV could not write a PNG; expected 1 or 3 channels")

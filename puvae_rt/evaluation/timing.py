@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from puvae_rt.attacks.white_box import Model
 from puvae_rt.data import Dataset
 from puvae_rt.defenses.protocol import Anytime, Defense, classify
 from puvae_rt.defenses.puvae import DeployedPuvae
@@ -20,6 +21,7 @@ from puvae_rt.evaluation.models import build
 from puvae_rt.evaluation.results import BUDGET_FILE, IDENTITY, TIMING_FILE, Row, accuracy_fields, measure_once
 from puvae_rt.evaluation.run import Note, Options, cell_images, label
 from puvae_rt.runtime.purifier import Purifier
+from puvae_rt.training.device import CPU, clock_of, gpu_name
 
 BATCH = 128  # the paper's mini-batch
 Clock = Callable[[], float]
@@ -37,37 +39,50 @@ class Deployed(NamedTuple):
 
 
 def time_batch(dataset: Dataset, deployed: Deployed, options: Options, note: Note) -> list[Row]:
-    """Measure Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps."""
+    """Measure Table 5: Defense-GAN once over a mini-batch, the deployed engine on the same images between its steps.
+
+    The engine runs on the CPU, Defense-GAN on the device of `options`; each row says where.
+    """
     images = torch.from_numpy(dataset.test.batch(slice(0, BATCH))[0])
     folder = options.folder(dataset.name)
     system = build(folder, DEFENSE_GAN, "A", options.seed, options.search, refine=0)
     with deployed.open() as engine:
         check_engine(engine, dataset)
-        slow, fast = interleave(_anytime(system.defended.defense), DeployedPuvae(engine), images)
+        clock = clock_of(options.device)
+        slow, fast = interleave(_anytime(system.defended.defense), DeployedPuvae(engine), images, clock, options.device)
     common = {"dataset": dataset.name, "batch": len(images), "seed": options.seed}
-    measured: tuple[tuple[str, list[float], Row, Row], ...] = (
-        (DEFENSE_GAN, [slow], system.settings, system.weights),
-        (DEPLOYED, fast, {"source": deployed.source, "threads": deployed.threads}, {}),
+    measured: tuple[tuple[str, list[float], Row, Row, str | None], ...] = (
+        (DEFENSE_GAN, [slow], system.settings | _timed_on(options.gpu), system.weights, options.gpu),
+        (DEPLOYED, fast, {"source": deployed.source, "threads": deployed.threads}, {}, None),
     )
     rows = []
-    for defense, seconds, settings, weights in measured:
+    for defense, seconds, settings, weights, gpu in measured:
         result = {"repeats": len(seconds), "seconds": statistics.median(seconds)}
         result |= {"seconds_min": min(seconds), "seconds_max": max(seconds)}
         wanted = common | {"defense": defense, "settings": settings, "weights": weights} | result
-        row, _ = measure_once(options.results / TIMING_FILE, wanted, ("dataset", "batch", "defense"), dict)
+        row, _ = measure_once(options.results / TIMING_FILE, wanted, ("dataset", "batch", "defense"), dict, gpu)
         rows.append(row)
         note(f"{dataset.name} batch of {len(images)} / {defense}: {row['seconds']:.4g} s (median of {row['repeats']})")
     return rows
 
 
+def _timed_on(gpu: str | None) -> Row:
+    """What settings say of where a time was measured, which is another time elsewhere; nothing on the CPU."""
+    return {"device": gpu} if gpu else {}
+
+
 def interleave(
-    slow: Anytime, fast: Defense, images: Tensor, clock: Clock = time.perf_counter
+    slow: Anytime, fast: Defense, images: Tensor, clock: Clock = time.perf_counter, device: torch.device = CPU
 ) -> tuple[float, list[float]]:
-    """The seconds of a whole run of `slow`, and of a run of `fast` after each of its steps, each without the other."""
-    warm_up(slow, images)
+    """The seconds of a whole run of `slow`, and of a run of `fast` after each of its steps, each without the other.
+
+    `slow` gets the images on `device`, `fast` on the CPU.
+    """
+    there = images.to(device)
+    warm_up(slow, there)
     warm_up(fast, images)
     total, runs = 0.0, []
-    for seconds, _ in results_over_time(slow, images, clock):
+    for seconds, _ in results_over_time(slow, there, clock):
         total = seconds
         start = clock()
         fast.purify(images)
@@ -89,7 +104,10 @@ def budget_curves(
     options: Options,
     note: Note,
 ) -> list[Row]:
-    """Measure Figure 5: accuracy on one mini-batch of attacked images against the seconds spent, for every defense."""
+    """Measure Figure 5: accuracy on one mini-batch of attacked images against the seconds spent, for every defense.
+
+    The deployed engine runs on the CPU, the others on the device of `options`; each row says where.
+    """
     n = min(batch, len(dataset.test))
     rows = []
     for cell in cells:
@@ -99,9 +117,11 @@ def budget_curves(
             with deployed.open() as engine:
                 check_engine(engine, dataset)
                 defense, settings = _budget_defense(name, cell, engine, deployed, dataset, options)
+                device = CPU if name == DEPLOYED else options.device
+                settings |= _timed_on(gpu_name(device))
                 wanted = vars(cell) | {"defense": name, "n": n, "seed": options.seed, "settings": settings}
-                measure = partial(_measure_curve, defense, images, labels, partial(classify, classifier))
-                row, _ = measure_once(options.results / BUDGET_FILE, wanted, IDENTITY, measure)
+                measure = partial(_measure_curve, defense, images.to(device), labels, classifier)
+                row, _ = measure_once(options.results / BUDGET_FILE, wanted, IDENTITY, measure, gpu_name(device))
             rows.append(row)
             note(f"{label(cell)}, {name}: {100 * row['accuracy']:.1f}% after {row['seconds']:.3g} s for {n} images")
     return rows
@@ -120,11 +140,14 @@ def _budget_defense(
     return system.defended.defense, system.settings | {"weights": system.weights}
 
 
-def _measure_curve(defense: Defense, images: Tensor, labels: Tensor, answer: Callable[[Tensor], Tensor]) -> Row:
-    """The curve, and its last point as the row's own accuracy and seconds."""
+def _measure_curve(defense: Defense, images: Tensor, labels: Tensor, classifier: Model) -> Row:
+    """The curve, and its last point as the row's own accuracy and seconds; the classifier is where the labels are."""
     warm_up(defense, images)
-    n = len(labels)
-    points = [(seconds, int((answer(best) == labels).sum())) for seconds, best in results_over_time(defense, images)]
+    n, clock = len(labels), clock_of(images.device)
+    points = [
+        (seconds, int((classify(classifier, best.to(labels.device)) == labels).sum()))
+        for seconds, best in results_over_time(defense, images, clock)
+    ]
     seconds, hits = points[-1]
     curve = [{"seconds": s, "accuracy": h / n} for s, h in points]
     return accuracy_fields(hits, n) | {"seconds": seconds, "curve": curve}

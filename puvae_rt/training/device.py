@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -42,6 +44,23 @@ def _obstacle() -> str:
 def described(device: torch.device) -> str:
     """The device in words, for people."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """The name of a GPU, as results tell it; None of the CPU."""
+    return None if device.type == CPU.type else torch.cuda.get_device_name(device)
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """A clock, in seconds, that is read once the device has done what it was told to: a GPU works on behind a call."""
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def read() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return read
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from puvae_rt.cli.commands import evaluate as command
 from puvae_rt.evaluate import main
 from puvae_rt.evaluation.cells import DEFENSES
+from puvae_rt.evaluation.run import Options as Settings
 from tests.evaluation.conftest import Study
 from tests.evaluation.study import save_images
 from tests.evaluation.test_results import ROW
@@ -29,6 +32,26 @@ def test_cells_are_measured_printed_and_tabled(bars: Study, capsys: pytest.Captu
     assert capsys.readouterr().err.count("(stored)") == 2
     assert main(["--tables", "--results", str(bars.options.results)]) == 0
     assert "table2.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", [[], ["--adaptive"], ["--beyond"], ["--conditions"], ["--sigma-sweep"], ["--time"]])
+def test_every_mode_hands_the_device_on(
+    bars: Study, mode: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: list[Settings] = []
+
+    def instead(options: object, dataset: object, settings: Settings) -> list[object]:
+        taken.append(settings)
+        return []
+
+    monkeypatch.setattr(command, "_mode", lambda options: instead)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    assert main(arguments(bars, *mode)) == main(arguments(bars, *mode, "--device", "cuda")) == 0
+    assert capsys.readouterr().err.count("device: cuda:0 (a GPU)\n") == 2
+    assert main(arguments(bars, *mode, "--device", "cpu")) == 0
+    assert [str(settings.device) for settings in taken] == ["cuda:0", "cuda:0", "cpu"]
 
 
 def test_without_a_choice_every_defense_that_has_weights_is_measured(
@@ -52,6 +75,7 @@ def test_without_a_choice_every_defense_that_has_weights_is_measured(
         (["--time", "--bundle", "nope", "--data", "nowhere.npz"], "no shipped model 'nope'"),
         (["--bundle", "no/bundle", "--data", "nowhere.npz"], "no/bundle: no manifest.json in it"),
         (["--images", "0"], "expected at least 1 image"),
+        (["--device", "cuda", "--data", "nowhere.npz"], "device cuda: PyTorch"),
         (["--gan-steps", "0"], "--gan-steps"),
         (["--gan-rate", "nan"], "--gan-rate"),
         (["--gan-spread", "0"], "--gan-spread"),
@@ -62,8 +86,9 @@ def test_without_a_choice_every_defense_that_has_weights_is_measured(
     ],
 )
 def test_bad_input_is_told_in_one_line(
-    bars: Study, more: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    bars: Study, more: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(arguments(bars, *more)) == 2
     err = capsys.readouterr().err
     assert told in err and err.startswith("error: ") and err.count("\n") == 1

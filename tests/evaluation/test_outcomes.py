@@ -15,6 +15,7 @@ from puvae_rt.evaluation.outcomes import (
     Outcome,
     attack_in_turn,
     broken_by,
+    devices_of,
     image_names,
     image_set,
     outcome_fields,
@@ -43,9 +44,9 @@ class Attack:
         return ["square" if label % 2 else "" for label in y.tolist()]
 
 
-def run(path: Path, attack: Attack, n: int = 5, chunk: int = 2) -> list[Outcome]:
+def run(path: Path, attack: Attack, n: int = 5, chunk: int = 2, gpu: str | None = None) -> list[Outcome]:
     seconds = iter(range(1000))
-    return attack_in_turn(path, SETTINGS, IMAGES[:n], LABELS[:n], chunk, attack, lambda: float(next(seconds)))
+    return attack_in_turn(path, SETTINGS, IMAGES[:n], LABELS[:n], chunk, attack, lambda: float(next(seconds)), gpu)
 
 
 def test_a_killed_run_goes_on_behind_the_last_chunk_with_the_same_chance(tmp_path: Path) -> None:
@@ -69,6 +70,19 @@ def test_a_line_cut_short_is_made_again_and_more_images_are_added(tmp_path: Path
     path.write_bytes(path.read_bytes()[:-5])
     attack = Attack()
     assert run(path, attack) == expected and attack.calls == [[4]]
+
+
+def test_a_gpu_goes_on_where_a_cpu_was_killed_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, Attack(dies_at=1))
+    assert "device" not in path.read_text(), "a CPU goes without saying, as in older files"
+    second = Attack()
+    outcomes = run(path, second, gpu="a GPU")
+    assert second.calls == [[2, 3], [4]]
+    assert [outcome.device for outcome in outcomes] == [None, None, "a GPU", "a GPU", "a GPU"]
+    assert devices_of(outcomes) == {"CPU": 2, "a GPU": 3} and devices_of(outcomes[:2]) == {}
+    assert run(path, Attack()) == outcomes
 
 
 @pytest.mark.parametrize(

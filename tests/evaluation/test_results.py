@@ -129,6 +129,14 @@ def test_a_failing_measurement_leaves_the_file_alone(tmp_path: Path) -> None:
 def test_provenance_names_the_code_and_the_machine() -> None:
     found = provenance()
     assert found["evidence"] == "measured" and found["commit"] and "CPUs" in found["machine"]
+    assert provenance("a GPU") == found | {"machine": f"a GPU, {found['machine']}"}
+
+
+def test_a_row_names_the_gpu_that_measured_it_and_counts_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / DEFENSE_FILE
+    row, _ = measure_once(path, WANTED, IDENTITY, measured, "a GPU")
+    assert row["machine"].startswith("a GPU, ")
+    assert measure_once(path, WANTED, IDENTITY, lambda: pytest.fail("measured again")) == (row, True)
 
 
 KEEP = """

@@ -19,7 +19,7 @@ from puvae_rt.training import checkpoint as checkpoints
 from puvae_rt.training import loop
 from puvae_rt.training.batches import from_device, taker
 from puvae_rt.training.checkpoint import load_tensors
-from puvae_rt.training.device import CPU, described, device_of, resolve
+from puvae_rt.training.device import CPU, clock_of, described, device_of, gpu_name, resolve
 from puvae_rt.training.loop import AdamSettings, fit
 from puvae_rt.training.recipes import Schedule
 from puvae_rt.training.tasks import ClassifierTask
@@ -65,6 +65,16 @@ def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, capsy
     assert torch.backends.cudnn.allow_tf32 is False
     assert described(resolve("cuda")) == "cuda:1 (a GPU)"
     assert take_device("auto") == "cuda" and capsys.readouterr().err == "device: cuda:1 (a GPU)\n"
+
+
+def test_a_gpu_has_a_name_and_a_clock_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch)
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    gpu = resolve("cuda")
+    assert (gpu_name(gpu), gpu_name(CPU)) == ("a GPU", None)
+    start = clock_of(CPU)()
+    assert not waited and clock_of(gpu)() >= start and waited == [gpu]
 
 
 @pytest.mark.parametrize(

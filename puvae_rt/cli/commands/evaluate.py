@@ -35,7 +35,7 @@ from puvae_rt.evaluation.cells import (
 from puvae_rt.evaluation.effort import BUDGET_IMAGES, DEFENSE_GAN_IMAGES, IMAGES, Effort
 from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.models.spec import ARCHITECTURES
-from puvae_rt.training.settings import RUNS
+from puvae_rt.training.settings import AUTO, DEVICES, RUNS
 
 if TYPE_CHECKING:
     from puvae_rt.data import Dataset
@@ -124,6 +124,7 @@ class Options:
     pgd_steps: int = option(Effort.pgd_steps, help="steps of PGD in --adaptive and --beyond", least=1)
     apgd_steps: int = option(Effort.apgd_steps, help="steps of APGD in --adaptive", least=1)
     queries: int = option(Effort.queries, help="queries of Square in --adaptive; auto_attack's has 5000", least=1)
+    device: str = option(AUTO, help=f"{shared.DEVICE_HELP}; the engine of --time is on the CPU", choices=DEVICES)
     threads: int | None = option(None, help="threads of the engine that --time times", default_text="all, for a batch")
     seed: int = option(Search.seed, help="seed of everything random", least=0, most=shared.MAX_SEED)
 
@@ -145,7 +146,10 @@ def run(options: Options) -> Outcome:
     search = Search(options.gan_steps, options.gan_restarts, options.gan_rate, options.gan_spread, seed=options.seed)
     from puvae_rt.data import load_dataset
     from puvae_rt.evaluation.run import Options as Settings
+    from puvae_rt.training import device as places
 
+    if (device := places.resolve(options.device)) != places.CPU:
+        shared.note(f"device: {places.described(device)}")
     dataset = load_dataset(options.dataset, options.data)
     settings = Settings(
         options.runs,
@@ -156,6 +160,7 @@ def run(options: Options) -> Outcome:
         search,
         options.refine,
         options.baselines,
+        device,
     )
     rows = _mode(options)(options, dataset, settings)
     return Outcome({"results": rows}, f"{len(rows)} results")
