@@ -209,10 +209,10 @@ def _told(error: BaseException) -> str | None:
     if isinstance(error, PuvaeError):
         unhelpful = isinstance(error, OSError) and "expected" not in str(error)
         return f"{error}; {_PATHS}" if unhelpful else str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+    if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").partition(".")[0]) in EXTRAS:
         from puvae_rt.refusal import install
 
-        return f"{error.name} is not installed; install it with {install(EXTRAS[error.name])}"
+        return f"{missing} is not installed; install it with {install(EXTRAS[missing])}"
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, or ask for less at once"
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):

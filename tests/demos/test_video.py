@@ -22,6 +22,7 @@ from puvae_rt.video.recording import RecordingSource
 from puvae_rt.video.truth import truth_path
 from tests.runtime import toy
 from tests.video import clips
+from tests.video.cameras import until
 
 
 def frames_in(path: Path) -> int:
@@ -279,3 +280,17 @@ def test_attacks_are_alarms_and_their_frames_are_kept(demo: Demo, clip: Path, tm
     assert len(list(RecordingSource(tmp_path / "alarms" / "alarm-0001.mcap"))) >= 6
     assert demo(clip, *options) == 0
     assert demo.document["alarms"]["frames"] < attacked["frames"] / 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminate", "kill -9"])
+def test_a_run_that_is_ended_by_a_signal_can_be_replayed(demo: Demo, tmp_path: Path, number: signal.Signals) -> None:
+    run, video_path = tmp_path / "run.mcap", tmp_path / "demo.mkv"
+    long = clips.save(tmp_path / "long.mp4", frames=800)
+    options = demo.arguments(long, "--record", run, "--out", video_path)
+    with subprocess.Popen([sys.executable, "-m", "demos.video", *options], stdout=subprocess.DEVNULL) as process:
+        until(lambda: video_path.exists() and video_path.stat().st_size > 150_000, 60)
+        process.send_signal(number)
+        process.wait(60)
+    recorded = list(RecordingSource(run))
+    assert 10 < len(recorded) < 800 and frames_in(video_path) > 5
+    assert [frame.index for frame in recorded] == list(range(len(recorded)))
