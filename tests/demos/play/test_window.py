@@ -34,6 +34,9 @@ def test_a_window_shows_frames_until_it_is_closed() -> None:
     assert [blue, green, red] == image[-1, 7].tolist()
     window._root.focus_force()
     window._root.update()
+    for key in ("a", "plus", "space"):
+        window._root.event_generate(f"<Key-{key}>")
+    assert window.pressed() == ["a", "plus", "space"] and window.pressed() == []
     window._root.event_generate("<Key-q>")
     assert not window.show(image)
     window.close()
@@ -47,14 +50,3 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_display()
     with pytest.raises(VideoError, match="window: "):
         Window("title")
-
-
-@pytest.mark.usefixtures("display")
-def test_a_window_tells_the_keys() -> None:
-    window = Window("title")
-    window._root.focus_force()
-    window._root.update()
-    for key in ("a", "plus", "space"):
-        window._root.event_generate(f"<Key-{key}>")
-    assert window.pressed() == ["a", "plus", "space"] and window.pressed() == []
-    window.close()
