@@ -6,8 +6,10 @@ what is asked for by `hasattr`, and in files for one of them alone.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from puvae_rt._lazy import lazily
 from puvae_rt._moved import renamed
-from puvae_rt.gpu.tensorrt.build import SerializedEngine, build_plan
 from puvae_rt.gpu.tensorrt.engine import TrtEngine, TrtExecution
 from puvae_rt.gpu.tensorrt.library import (
     COMPUTE_CAPABILITIES,
@@ -18,6 +20,9 @@ from puvae_rt.gpu.tensorrt.library import (
     check_identity,
     load,
 )
+
+if TYPE_CHECKING:
+    from puvae_rt.gpu.tensorrt.build import SerializedEngine, build_plan
 
 __all__ = [
     "COMPUTE_CAPABILITIES",
@@ -34,4 +39,5 @@ __all__ = [
 ]
 
 _OLD = {"Plan": "SerializedEngine", "load_module": "load", "MODULES": f"{__name__}.library:MODULES"}
-__getattr__ = renamed(__name__, _OLD)
+_BUILD = f"{__name__}.build"  # reads ONNX files, whose package is slow to import
+__getattr__ = lazily(__name__, {"SerializedEngine": _BUILD, "build_plan": _BUILD}, renamed(__name__, _OLD))
