@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from export.layer_cost import costed
 from export.layers import Listed, ListedLayer
+from puvae_rt.runtime.manifest import Manifest
 
 K = 10
 
@@ -48,9 +51,16 @@ def test_the_whole_engine_costs_what_its_graph_does(tmp_path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from export import build
 
-    _, manifest = build.build(build.BuildSettings("mnist", tmp_path, "rtx", "fp16", verify=False))
-    macs = sum(entry.macs for entry in manifest.engine.layers)
-    # 137 million of the graph, and the padding of one channel, one label block and the unrolled last layer.
-    assert 130e6 < macs < 160e6
+    def built(shortlist: int | None) -> Manifest:
+        settings = build.BuildSettings("mnist", tmp_path / str(shortlist), "rtx", "fp16", verify=False)
+        return build.build(replace(settings, shortlist=shortlist))[1]
+
+    whole, manifest = built(10), built(None)
+    macs, short = (sum(entry.macs for entry in each.engine.layers) for each in (whole, manifest))
+    # 143 million of the graph, and the padding of one channel, one label block and the unrolled last layer.
+    assert 135e6 < macs < 165e6
+    # 63 million are the heads and decoders of ten classes, of which the shipped model computes two.
+    assert manifest.shortlist == 2
+    assert macs - short == pytest.approx(0.8 * 63e6, rel=0.05)
     weights = sum(entry.weight_bytes for entry in manifest.engine.layers)
     assert weights == pytest.approx(manifest.engine.weight_bytes, rel=0.02)
