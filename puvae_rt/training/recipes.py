@@ -198,11 +198,11 @@ class PriorRecipe:
 
 WEIGHT_DECAY = 1e-3  # of a prior
 PRIOR_SCHEDULE = Schedule(epochs=12, learning_rate=3e-3)
-PRIOR_EPOCHS = {"mnist": 5}  # of the data sets that are learnt in fewer
+PRIOR_EPOCHS = {"mnist": 5, "cifar10": 24}  # of the data sets that are learnt in fewer, or need more
 PRIOR_RECIPES = {
     # Single steps alone overfit catastrophically at this radius (Wong et al. 2020): several from early on.
     "mnist": PriorRecipe(0.3, 0.3, least=1.0, noise=1.0, steep=0.85, shift=0.07),
-    "fashion_mnist": PriorRecipe(0.15, 0.3, shift=0.07, flips=True),
+    "fashion_mnist": PriorRecipe(0.2, 0.4, shift=0.07, flips=True),
     "traffic_signs": PriorRecipe(0.05, 0.07, steps=3, zoom=0.25, turn=0.1, light=0.3),
     "cifar10": PriorRecipe(0.04, 0.06, steps=3, shift=0.12, light=0.1, flips=True),
 }
