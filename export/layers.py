@@ -87,11 +87,17 @@ def kernels(layers: Iterable[ListedLayer]) -> int:
 
 
 def check_precision(layers: Iterable[ListedLayer], asked: str) -> None:
-    """Raise BuildError, which names the layers, when weights are of another type than asked.
+    """Raise BuildError, which names the layers, when weights are of another type than asked, or none are told.
 
     In FP32 nothing may be narrower; in FP16 the layers without weights round the latent code are FP32 on purpose
     (`export.precision`).
     """
+    layers = list(layers)
+    if asked != "fp32" and not any(layer.weights for layer in layers):
+        raise BuildError(
+            f"asked for {asked}, but none of {len(layers)} layers tells the type of its weights, which is no proof; "
+            "build with --precision fp32 or another version of the compiler"
+        )
     wrong = [layer for layer in layers if not _as_asked(layer, asked)]
     if wrong:
         listed = ", ".join(f"{layer.name} ({layer.precision})" for layer in wrong[:5])

@@ -54,6 +54,7 @@ class Outcome:
     shown: str = PURIFIED  # what `purified` is of, as `Result.shown`
     suspicion: float | None = None  # a detector's score; None without one
     alarm: bool = False  # whether it is above the threshold
+    replayed: bool | None = None  # as `Result.replayed`
 
 
 class Attack:
@@ -134,6 +135,7 @@ class Defense:
             shown=result.shown,
             suspicion=suspicion,
             alarm=self.detector is not None and suspicion is not None and suspicion > self.detector.threshold,
+            replayed=result.replayed,
         )
 
     def _purified(self, frame: Pixels, captured: float | None) -> Result:

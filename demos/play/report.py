@@ -31,6 +31,7 @@ class Report:
     _attacked: bool = False
     meter: AgeMeter = field(default_factory=AgeMeter)  # of frames up to their label
     degraded_by: Counter[str] = field(default_factory=Counter)
+    not_replayed: int | None = None  # frames whose work a GPU was told step by step; None on a CPU
     _stages: dict[str, Percentiles] = field(default_factory=lambda: defaultdict(Percentiles))
     _defense: Percentiles = field(default_factory=Percentiles)
     _started: float = field(default_factory=time.perf_counter)
@@ -44,6 +45,8 @@ class Report:
         self.degraded += outcome.degraded
         if outcome.degraded:
             self.degraded_by[outcome.reason or NAN] += 1
+        if outcome.replayed is not None:
+            self.not_replayed = (self.not_replayed or 0) + (not outcome.replayed)
         if truth is None:
             return
         self.judged += 1
@@ -90,6 +93,7 @@ class Report:
             "judged": self.judged,
             "stages_ms": self.stages_ms(),
             "degraded_by": dict(self.degraded_by),
+            "not_replayed": self.not_replayed,
             **self.meter.document(dropped),
         }
 

@@ -212,7 +212,7 @@ def save_picture(results: Sequence[Modelled], path: Path) -> None:
     smallest = min(result.batch for result in results)
     shown = [result for result in results if result.batch == smallest]
     gpus, engines = (list(dict.fromkeys(getattr(r, field) for r in shown)) for field in ("gpu", "engine"))
-    figure, grid = panels(1, 1, (9, 4.5))
+    figure, grid = panels(1, 1, (11, 4.5))
     axes = grid[0, 0]
     bar = 0.8 / len(engines)
     for i, engine in enumerate(engines):

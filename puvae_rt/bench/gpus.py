@@ -79,4 +79,13 @@ GPUS = {
         False,
         "NVIDIA, H100 Tensor Core GPU architecture white paper: 3,350 GB/s, 66.9 TFLOPS FP32, 989.4 TFLOPS FP16 dense",
     ),
+    "h200": Gpu(
+        "H200 SXM 141GB",
+        4800e9,
+        66.9e12,
+        989.4e12,
+        False,
+        "NVIDIA, H200 data sheet: 4.8 TB/s; its multiprocessors and clocks are the H100 SXM5's: 66.9 TFLOPS FP32, "
+        "989.4 TFLOPS FP16 dense",
+    ),
 }

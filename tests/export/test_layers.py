@@ -90,7 +90,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("listed, asked", ACCEPTED.values(), ids=ACCEPTED)
 def test_precision_as_asked(listed: ListedLayer, asked: str) -> None:
-    check_precision([listed], asked)
+    check_precision([layer(asked), listed], asked)
+
+
+def test_layers_that_hide_their_weights_are_no_proof() -> None:
+    """TensorRT 8 may fuse all of a model into one layer, of which its inspector tells inputs and outputs alone."""
+    with pytest.raises(BuildError, match="none of 2 layers tells the type of its weights"):
+        check_precision([layer("", "fp16", "Myelin"), layer("", "fp32", "kgen")], "fp16")
 
 
 @pytest.mark.parametrize("listed, asked", REFUSED.values(), ids=REFUSED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_accuracies_are_shares_of_the_frames_with_truth() -> None:
     document = report.document(dropped=11)
     assert document["accuracy"] == {"clean": 0.75, "attacked": 0.25, "purified": 0.5}
     assert (document["frames"], document["judged"], document["without_digit"], document["dropped"]) == (6, 4, 1, 11)
+
+
+@pytest.mark.parametrize("replayed, counted", [((None, None), None), ((False, True), 1), ((True, True), 0)])
+def test_frames_that_a_gpu_was_told_step_by_step_are_counted(replayed: tuple[bool | None, ...], counted) -> None:
+    report = Report()
+    for each in replayed:
+        report.add(replace(outcome(1, None, 1), replayed=each), 1)
+    assert report.document(0)["not_replayed"] == counted
 
 
 def test_accuracy_is_null_without_truth_and_without_attack() -> None:
