@@ -15,7 +15,10 @@ DATA_HELP = "images of the data set: .npz, folder of .npz files, or folder tree 
 DATA_DEFAULT = "the folder in PUVAE_DATA, else the download"
 RUNS_HELP = "folder of trained weights, with one folder per data set below it"
 RESULTS_HELP = "folder of measured results"
-BF16_HELP = "multiply in bfloat16: for processors with AVX-512 BF16 or AMX"
+PRECISION_HELP = (
+    "format of the multiplications: auto is what a training that goes on began in, else bf16 where a step of it is "
+    "measured to be faster"
+)
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 DEVICE_HELP = "where PyTorch computes: auto takes a GPU where there is one that it can use"
 SAMPLES_HELP = "test images and their labels, .npz"
@@ -37,14 +40,20 @@ def take_device(asked: str) -> str:
     return device.type
 
 
-def note_slow_bf16() -> None:
-    """Say when this processor multiplies bfloat16 in software only."""
+def take_precision(asked: str, device: str) -> str:
+    """The precision of trainings that was asked for; what "auto" comes to here is told on standard error."""
     from puvae_rt.runtime.machine import cpu_flags
+    from puvae_rt.training.precision import WORTHWHILE, speedup
+    from puvae_rt.training.settings import BF16, FP32
 
-    flags = cpu_flags()
-    if flags and not BF16_FLAGS.intersection(flags):
+    if asked == AUTO:
+        ratio = speedup(device)
+        taken = BF16 if ratio > WORTHWHILE else FP32
+        note(f"precision: {taken} (bf16 measured {ratio:.2g} times as fast); a training that goes on keeps its own")
+    elif asked == BF16 and device == "cpu" and (flags := cpu_flags()) and not BF16_FLAGS.intersection(flags):
         names = "/".join(sorted(BF16_FLAGS))
-        note(f"note: --bf16 on a processor without {names} takes over ten times as long as FP32; leave it out")
+        note(f"note: bf16 on a processor without {names} takes over ten times as long as fp32; take --precision auto")
+    return asked
 
 
 SAMPLES_DEFAULT = "those that ship with the model"

@@ -24,6 +24,7 @@ from puvae_rt.training.baselines import CRITIC_PACE, AdversarialTask, Gan, GanTa
 from puvae_rt.training.device import resolve
 from puvae_rt.training.loop import AdamSettings
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for
+from puvae_rt.training.precision import in_precision
 from puvae_rt.training.recipes import BASELINE_SCHEDULES, PGD_STEPS, Schedule
 from puvae_rt.training.selection import accuracy
 from puvae_rt.training.settings import BaselineSettings as Settings
@@ -148,23 +149,25 @@ def train_baseline(settings: Settings) -> Report:
     dataset = limited(load_dataset(settings.dataset, settings.data), settings.limit)
     folder, device = settings.out / dataset.name, resolve(settings.device)
     given = {k: v for k in ("epochs", "batch") if (v := getattr(settings, k)) is not None}
-    schedule = replace(BASELINE_SCHEDULES[settings.baseline], bf16=settings.bf16, **given).fit_to(len(dataset.train))
+    schedule = replace(BASELINE_SCHEDULES[settings.baseline], **given).fit_to(len(dataset.train))
     if settings.baseline in ("magnet", "defense_gan"):
         stage = Stage(folder, settings.baseline, device)
         plan, train = {
             "magnet": (plan_magnet, train_magnet),
             "defense_gan": (plan_defense_gan, train_defense_gan),
         }[settings.baseline]
+        schedule = in_precision(schedule, stage, settings.precision)
         plan(stage, dataset, schedule).check()
         make_folder(folder)
         return {settings.baseline: train(stage, dataset, schedule)}
     epsilon = settings.epsilon if settings.epsilon is not None else radii_of(dataset.contract).epsilon
     stages = {a: Stage(folder, f"{settings.baseline}_{a.lower()}", device) for a in settings.targets}
+    schedules = {a: in_precision(schedule, stage, settings.precision) for a, stage in stages.items()}
     if settings.baseline == "pgd_training":
         for architecture, stage in stages.items():  # all of them, before the first takes hours
-            plan_pgd(stage, dataset, schedule, architecture, epsilon)[0].check()
+            plan_pgd(stage, dataset, schedules[architecture], architecture, epsilon)[0].check()
         make_folder(folder)
-        return {s.name: train_pgd(s, dataset, schedule, a, epsilon) for a, s in stages.items()}
+        return {s.name: train_pgd(s, dataset, schedules[a], a, epsilon) for a, s in stages.items()}
     for architecture, stage in stages.items():
-        plan_adversarial(stage, dataset, schedule, architecture, epsilon)[0].check()
-    return {s.name: train_adversarially(s, dataset, schedule, a, epsilon) for a, s in stages.items()}
+        plan_adversarial(stage, dataset, schedules[architecture], architecture, epsilon)[0].check()
+    return {s.name: train_adversarially(s, dataset, schedules[a], a, epsilon) for a, s in stages.items()}

@@ -26,6 +26,7 @@ from puvae_rt.training.device import resolve
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for
+from puvae_rt.training.precision import in_precision
 from puvae_rt.training.prior_task import PriorTask
 from puvae_rt.training.recipes import (
     CLASSIFIER_SCHEDULE,
@@ -73,19 +74,23 @@ def train_prior(settings: PriorSettings) -> dict[str, Any]:
     folder, device = settings.out / dataset.name, resolve(settings.device)
     recipe = prior_recipe_for(dataset)
     epochs = given(settings.epochs, PRIOR_EPOCHS.get(dataset.name, PRIOR_SCHEDULE.epochs))
-    schedule = replace(PRIOR_SCHEDULE, epochs=epochs, batch=settings.batch, bf16=settings.bf16)
-    schedule = schedule.fit_to(len(dataset.train))
+    schedule = replace(PRIOR_SCHEDULE, epochs=epochs, batch=settings.batch)
     stage, puvae = Stage(folder, "prior", device), puvae_weights(folder, settings.puvae)
+    schedule = in_precision(schedule.fit_to(len(dataset.train)), stage, settings.precision)
     chooser, distance, meta = load_selector(puvae)
     require_made_for(puvae, meta, dataset, "give --runs another folder")
     plan = plan_prior(stage, dataset, recipe, schedule)
-    classifier_schedule = replace(CLASSIFIER_SCHEDULE, bf16=settings.bf16).fit_to(len(dataset.train))
-    seeds = {name: replace(classifier_schedule, seed=SOURCE_SEED + i) for i, name in enumerate(SOURCE_ARCHITECTURES)}
-    for name, seeded_schedule in seeds.items():
-        plan_classifier(source_stage(folder, name, device), name, dataset, seeded_schedule).check()
+    sources = {name: source_stage(folder, name, device) for name in SOURCE_ARCHITECTURES}
+    classifier_schedule = CLASSIFIER_SCHEDULE.fit_to(len(dataset.train))
+    schedules = {
+        name: in_precision(replace(classifier_schedule, seed=SOURCE_SEED + i), each, settings.precision)
+        for i, (name, each) in enumerate(sources.items())
+    }
+    for name, each in sources.items():
+        plan_classifier(each, name, dataset, schedules[name]).check()
     plan.check()
     make_folder(folder)
-    models = {n: train_classifier(source_stage(folder, n, device), n, dataset, s) for n, s in seeds.items()}
+    models = {n: train_classifier(each, n, dataset, schedules[n]) for n, each in sources.items()}
     results: dict[str, Any] = {
         name: {"accuracy": accuracy(model, dataset.validation)} for name, model in models.items()
     }

@@ -12,6 +12,8 @@ from puvae_rt.training.recipes import FINE_TUNING, PRIOR_SCHEDULE, PUVAE_SCHEDUL
 RUNS = Path("runs")
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda")
+FP32, BF16 = "fp32", "bf16"
+PRECISIONS = (AUTO, FP32, BF16)  # of the multiplications; "auto" depends on the machine, so that a call says fp32
 
 
 class TrainSettings(NamedTuple):
@@ -26,7 +28,7 @@ class TrainSettings(NamedTuple):
     classifier_epochs: int | None = None
     batch: int = PUVAE_SCHEDULE.batch
     limit: int | None = None
-    bf16: bool = False
+    precision: str = FP32
     ranks: Sequence[int] | None = None  # FC1, FC2, trunk
     replays: int | None = None
     source_weight: float | None = None  # the recipe's `source`
@@ -49,7 +51,7 @@ class PriorSettings(NamedTuple):
     epochs: int | None = None
     batch: int = PRIOR_SCHEDULE.batch
     limit: int | None = None
-    bf16: bool = False
+    precision: str = FP32
     device: str = AUTO
 
 
@@ -65,7 +67,7 @@ class BaselineSettings(NamedTuple):
     epochs: int | None = None
     batch: int | None = None
     limit: int | None = None
-    bf16: bool = False
+    precision: str = FP32
     device: str = AUTO
 
 

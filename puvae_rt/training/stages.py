@@ -25,6 +25,7 @@ from puvae_rt.training.device import resolve
 from puvae_rt.training.initialisation import start_from_thresholds
 from puvae_rt.training.loop import AdamSettings, Metrics, Task, fit
 from puvae_rt.training.plan import Plan, Stage, images_of, limited, make_folder, require_made_for, require_positive
+from puvae_rt.training.precision import in_precision
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, REPLAYS, SOURCE, Recipe, Schedule, recipe_for
 from puvae_rt.training.selection import accuracy, projection_accuracy, tune_score
 from puvae_rt.training.settings import TrainSettings as Settings
@@ -165,23 +166,25 @@ def train_dataset(settings: Settings) -> dict[str, Any]:
     recipe, puvae_schedule, start = _puvae_plan(s, dataset)
     epochs = given(s.classifier_epochs, CLASSIFIER_SCHEDULE.epochs)
     require_positive("classifier-epochs", epochs)
-    schedule = replace(CLASSIFIER_SCHEDULE, epochs=epochs, bf16=s.bf16).fit_to(len(dataset.train))
-    source_schedule = replace(schedule, seed=SOURCE.seed)
+    schedule = replace(CLASSIFIER_SCHEDULE, epochs=epochs).fit_to(len(dataset.train))
     folder = s.out / dataset.name
     device = resolve(s.device)
     source_stage = Stage(folder, "source", device)
     targets = {architecture: Stage(folder, f"classifier_{architecture.lower()}", device) for architecture in s.targets}
     puvae_stage = Stage(folder, f"puvae_{recipe.name}{LOW_RANK if start.ranks != Ranks() else ''}", device)
+    source_schedule = in_precision(replace(schedule, seed=SOURCE.seed), source_stage, s.precision)
+    schedules = {architecture: in_precision(schedule, stage, s.precision) for architecture, stage in targets.items()}
+    puvae_schedule = in_precision(puvae_schedule, puvae_stage, s.precision)
     plan_classifier(source_stage, SOURCE.architecture, dataset, source_schedule).check()
     for architecture, stage in targets.items():
-        plan_classifier(stage, architecture, dataset, schedule).check()
+        plan_classifier(stage, architecture, dataset, schedules[architecture]).check()
     plan_puvae(puvae_stage, dataset, recipe, puvae_schedule, start).check()
     make_folder(folder)
 
     source = train_classifier(source_stage, SOURCE.architecture, dataset, source_schedule)
     results: dict[str, Any] = {"source": {"accuracy": accuracy(source, dataset.validation)}}
     for architecture, stage in targets.items():
-        target = train_classifier(stage, architecture, dataset, schedule)
+        target = train_classifier(stage, architecture, dataset, schedules[architecture])
         results[stage.name] = {"accuracy": accuracy(target, dataset.validation)}
     vae, score = train_puvae(puvae_stage, source, dataset, recipe, puvae_schedule, start)
     results[puvae_stage.name] = {
@@ -205,7 +208,7 @@ def _puvae_plan(s: Settings, dataset: Dataset) -> tuple[Recipe, Schedule, Start]
     replays = given(s.replays, REPLAYS if recipe.self_attack else 1)
     epochs = given(s.epochs, PUVAE_SCHEDULE.epochs)
     schedule = replace(
-        PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, learning_rate=s.learning_rate, replays=replays, bf16=s.bf16
+        PUVAE_SCHEDULE, epochs=epochs, batch=s.batch, learning_rate=s.learning_rate, replays=replays
     ).fit_to(len(dataset.train))
     if s.init is None:
         ranks = Ranks(*s.ranks or ())

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from puvae_rt.cli.shared import note_slow_bf16
 from puvae_rt.files import sha256_of
-from puvae_rt.runtime import machine
 from puvae_rt.train import main
 from puvae_rt.training.artefacts import load_classifier, load_puvae
 
@@ -100,21 +98,10 @@ def test_initial_weights_have_to_fit(data: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_low_rank_from_the_start(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--bf16")) == 0
+    assert main(command(data, tmp_path, "--ranks", "4", "5", "6", "--precision", "bf16")) == 0
     _, meta = load_puvae(tmp_path / "tiny" / "puvae_ours_low_rank.safetensors")
     assert meta["ranks"] == {"fc1": 4, "fc2": 5, "trunk": 6} and meta["schedule"]["bf16"] is True
     assert main(command(data, tmp_path, "--ranks", "4", "5", "7", "--bf16")) == 2
     assert "other ranks" in capsys.readouterr().err
     assert main(command(data, tmp_path, "--ranks", "0", "5", "7")) == 2
     assert "--ranks 0: expected at least 1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("flags", "noted"), [(["avx2"], True), (["avx2", "avx512_bf16"], False), (["asimd", "bf16"], False), ([], False)]
-)
-def test_bfloat16_in_software_is_remarked_on(
-    flags: list[str], noted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
-    note_slow_bf16()
-    assert ("leave it out" in capsys.readouterr().err) is noted

@@ -15,7 +15,7 @@ from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.errors import CheckpointError
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import CLASSIFIER_SCHEDULE, PUVAE_SCHEDULE, RECIPES, REPLAYS
-from puvae_rt.training.settings import AUTO, DEVICES, TrainSettings
+from puvae_rt.training.settings import AUTO, BF16, DEVICES, PRECISIONS, TrainSettings
 
 HINT = shared.CONTINUE
 _OURS = RECIPES["ours"]
@@ -95,7 +95,8 @@ class Options:
         False, help="show PuVAE every image at the same contrast, as is always done for traffic_signs"
     )
     device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
-    bf16: bool = option(False, help=shared.BF16_HELP)
+    precision: str = option(AUTO, help=shared.PRECISION_HELP, choices=PRECISIONS)
+    bf16: bool = option(False, help="multiply in bfloat16", instead="--precision bf16")
 
 
 def run(options: Options) -> Outcome:
@@ -104,8 +105,7 @@ def run(options: Options) -> Outcome:
     from puvae_rt.training.stages import train_dataset
 
     device = shared.take_device(options.device)
-    if options.bf16 and device == "cpu":
-        shared.note_slow_bf16()
+    precision = shared.take_precision(BF16 if options.bf16 else options.precision, device)
     init = options.init
     if init is not None and str(init) in shipped_names():
         init = shipped(str(init)).path(WEIGHTS_FILE)
@@ -124,7 +124,7 @@ def run(options: Options) -> Outcome:
         classifier_epochs=options.classifier_epochs,
         batch=options.mini_batch,
         limit=options.train_images,
-        bf16=options.bf16,
+        precision=precision,
         ranks=options.ranks,
         replays=options.replays,
         source_weight=options.source_weight,

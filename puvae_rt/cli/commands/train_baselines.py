@@ -16,7 +16,7 @@ from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.recipes import BASELINE_SCHEDULES
-from puvae_rt.training.settings import AUTO, DEVICES, BaselineSettings, TrainSettings
+from puvae_rt.training.settings import AUTO, BF16, DEVICES, PRECISIONS, BaselineSettings, TrainSettings
 
 HINT = shared.CONTINUE
 _DEFAULTS = TrainSettings._field_defaults
@@ -53,7 +53,8 @@ class Options:
         None, help="number of training images to use", least=1, default_text="all", old=("--limit",)
     )
     device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
-    bf16: bool = option(False, help=shared.BF16_HELP)
+    precision: str = option(AUTO, help=shared.PRECISION_HELP, choices=PRECISIONS)
+    bf16: bool = option(False, help="multiply in bfloat16", instead="--precision bf16")
 
 
 def run(options: Options) -> Outcome:
@@ -61,8 +62,7 @@ def run(options: Options) -> Outcome:
     from puvae_rt.training.baseline_stages import train_baseline
 
     device = shared.take_device(options.device)
-    if options.bf16 and device == "cpu":
-        shared.note_slow_bf16()
+    precision = shared.take_precision(BF16 if options.bf16 else options.precision, device)
     report = train_baseline(
         BaselineSettings(
             dataset=options.dataset,
@@ -74,7 +74,7 @@ def run(options: Options) -> Outcome:
             epochs=options.epochs,
             batch=options.mini_batch,
             limit=options.train_images,
-            bf16=options.bf16,
+            precision=precision,
             device=device,
         )
     )

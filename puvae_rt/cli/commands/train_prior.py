@@ -12,7 +12,7 @@ from pathlib import Path
 from puvae_rt.cli import shared
 from puvae_rt.cli.command import Outcome
 from puvae_rt.cli.options import READ, SEALED, option
-from puvae_rt.training.settings import AUTO, DEVICES, PriorSettings
+from puvae_rt.training.settings import AUTO, BF16, DEVICES, PRECISIONS, PriorSettings
 
 HINT = shared.CONTINUE
 _DEFAULTS = PriorSettings._field_defaults
@@ -35,7 +35,8 @@ class Options:
     mini_batch: int = option(_DEFAULTS["batch"], help="images of a training step", least=1)
     train_images: int | None = option(None, help="number of training images to use", least=1, default_text="all")
     device: str = option(AUTO, help=shared.DEVICE_HELP, choices=DEVICES)
-    bf16: bool = option(False, help=shared.BF16_HELP)
+    precision: str = option(AUTO, help=shared.PRECISION_HELP, choices=PRECISIONS)
+    bf16: bool = option(False, help="multiply in bfloat16", instead="--precision bf16")
 
 
 def run(options: Options) -> Outcome:
@@ -43,8 +44,7 @@ def run(options: Options) -> Outcome:
     from puvae_rt.training.prior import train_prior
 
     device = shared.take_device(options.device)
-    if options.bf16 and device == "cpu":
-        shared.note_slow_bf16()
+    precision = shared.take_precision(BF16 if options.bf16 else options.precision, device)
     summary = train_prior(
         PriorSettings(
             dataset=options.dataset,
@@ -54,7 +54,7 @@ def run(options: Options) -> Outcome:
             epochs=options.epochs,
             batch=options.mini_batch,
             limit=options.train_images,
-            bf16=options.bf16,
+            precision=precision,
             device=device,
         )
     ) | {"device": device}
