@@ -16,9 +16,13 @@ FRAME = (480, 640, 3)  # BGR
 HOST_FRAME, DEVICE_FRAME = "host_frame", "device_frame"
 
 
-def profile_frames(pipeline: GpuPipeline, runs: int) -> dict[str, Percentiles]:
-    """Milliseconds of a region of a frame, another region each time; nothing for an engine that samples.
+def profile_frames(pipeline: GpuPipeline, runs: int, count: int = 1) -> dict[str, Percentiles]:
+    """Milliseconds of regions of a frame, others each time; nothing for an engine that samples.
 
+    Args:
+        pipeline: where they run.
+        runs: frames that are timed.
+        count: regions of a frame.
     Returns:
         `host_frame`: a frame in the host's memory, the result in it. `device_frame`: a frame in device memory, the
         result in device memory and done.
@@ -32,22 +36,22 @@ def profile_frames(pipeline: GpuPipeline, runs: int) -> dict[str, Percentiles]:
         stream.synchronize()
         there = DeviceArray(memory.address, FRAME, frame.dtype, frame.nbytes // FRAME[0], device)
 
-        def on_device(region: Roi) -> None:
-            pipeline.enqueue_frame(there, [region], "bgr8")
+        def on_device(regions: list[Roi]) -> None:
+            pipeline.enqueue_frame(there, regions, "bgr8")
             stream.synchronize()
 
         times = {
-            HOST_FRAME: _timed(lambda region: pipeline.frame(frame, [region], "bgr8"), runs),
-            DEVICE_FRAME: _timed(on_device, runs),
+            HOST_FRAME: _timed(lambda regions: pipeline.frame(frame, regions, "bgr8"), runs, count),
+            DEVICE_FRAME: _timed(on_device, runs, count),
         }
     return {name: percentiles(milliseconds) for name, milliseconds in times.items()}
 
 
-def _timed(call: Callable[[Roi], object], runs: int) -> list[float]:
+def _timed(call: Callable[[list[Roi]], object], runs: int, count: int) -> list[float]:
     taken = []
     for i in range(min(WARM_UP, runs) + runs):
-        region = (i % 400, i % 300, 80 + i % 60, 80 + i % 60)
+        regions = [(j % 400, j % 300, 80 + j % 60, 80 + j % 60) for j in range(i, i + count)]
         start = time.perf_counter()
-        call(region)
+        call(regions)
         taken.append((time.perf_counter() - start) * 1e3)
     return taken[-runs:]

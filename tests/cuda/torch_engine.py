@@ -21,6 +21,7 @@ from torch import Tensor
 
 from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE
 from puvae_rt.device import Device, Stream
+from puvae_rt.device.arrays import DeviceArray
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.gpu.compiled import Signature
 from puvae_rt.gpu.pipeline import GpuPipeline
@@ -48,6 +49,16 @@ def pipeline(folder: Path, device: Device, batch: tuple[int, int]) -> GpuPipelin
     engines = [TorchEngine(folder / file, batch, device) for file in (ENGINE_ONNX_FILE, CLASSIFIER_FILE)]
     model = manifest.contract, len(manifest.classes), manifest.score
     return GpuPipeline(engines[0], device, *model, engines[1], shortlist=manifest.shortlist)
+
+
+def placed(array: np.ndarray, device: Device) -> Tensor:
+    """A tensor in the device's memory with the array's contents."""
+    if not isinstance(device, EmulatedDevice):
+        return torch.from_numpy(array).to(f"cuda:{device.ordinal}")
+    memory = device.allocate(array.nbytes)
+    there = DeviceArray(memory.address, array.shape, array.dtype, array.nbytes // len(array), device, owner=memory)
+    tensor: Tensor = torch.from_dlpack(there)
+    return tensor.copy_(torch.from_numpy(array))
 
 
 class TorchEngine:

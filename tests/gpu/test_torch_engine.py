@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from export import build
-from puvae_rt.contract import ENGINE_ONNX_FILE, REFERENCE_FILE
+from puvae_rt.contract import CLASSIFIER_FILE, ENGINE_ONNX_FILE, REFERENCE_FILE
 from puvae_rt.device.emulated import EmulatedDevice
 from puvae_rt.runtime.manifest import Manifest
 from puvae_rt.runtime.session import open_session
 from tests import tolerances
+from tests.cuda import uncompiled
 
 pytest.importorskip("tensorrt_rtx", reason="the engine is built by TensorRT-RTX: pip install '.[rtx]'")
 torch_engine = pytest.importorskip("tests.cuda.torch_engine", exc_type=ImportError)
@@ -22,6 +23,16 @@ torch_engine = pytest.importorskip("tests.cuda.torch_engine", exc_type=ImportErr
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     return build.build(build.BuildSettings(request.param, out, "rtx", "fp16", verify=False, batch=(1, 4)))[0]
+
+
+def test_a_bundle_that_nothing_compiled_is_the_same_model(bundle: Path, tmp_path: Path) -> None:
+    built = Manifest.read(bundle)
+    made = uncompiled.write(built.model, tmp_path / "made", (1, 4))
+    for file in (ENGINE_ONNX_FILE, CLASSIFIER_FILE):
+        assert (tmp_path / "made" / file).read_bytes() == (bundle / file).read_bytes()
+    same = ("contract", "classes", "score", "shortlist", "passes", "precision", "source_sha256")
+    assert all(getattr(made, name) == getattr(built, name) for name in same)
+    assert made == Manifest.read(tmp_path / "made")
 
 
 def test_it_computes_what_onnx_runtime_does(bundle: Path) -> None:
