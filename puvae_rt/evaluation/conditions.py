@@ -57,13 +57,13 @@ def evaluate_conditions(
     require_adaptive(defenses)
     rows = []
     with ExitStack() as stack:
-        engine = _open(deployed, dataset, stack) if deployed and PUVAE_OURS in defenses else None
+        engine = open_engine(deployed, dataset, stack) if deployed and PUVAE_OURS in defenses else None
         for trial in trials(dataset, classifiers, defenses, options, Effort()):
             classify = trial.system.defended
             passes = [_Pass(trial.defense, classify, 0, {})]
             if engine is not None and trial.defense == PUVAE_OURS:
                 purifier, loops, source = engine
-                passes.append(_Pass(DEPLOYED, partial(_behind, purifier, trial), loops, source))
+                passes.append(_Pass(DEPLOYED, partial(behind, purifier, trial), loops, source))
             for one in passes:
                 wanted: Row = {"dataset": dataset.name, "classifier": trial.classifier, "defense": one.defense}
                 wanted |= {"n": len(trial.images), "seed": options.seed, "weights": trial.system.weights}
@@ -75,8 +75,16 @@ def evaluate_conditions(
     return rows
 
 
-def _open(deployed: Deployed, dataset: Dataset, stack: ExitStack) -> tuple[DeployedPuvae, int, Row]:
-    """The engine, and how many loops its graph has."""
+class Engine(NamedTuple):
+    """A deployed purifier, how many loops its graph has, and what a row says of it."""
+
+    purifier: DeployedPuvae
+    loops: int
+    source: Row
+
+
+def open_engine(deployed: Deployed, dataset: Dataset, stack: ExitStack) -> Engine:
+    """The engine, open until `stack` is closed; ContractError where it is not one of the CPU, or of other images."""
     source = resolve(deployed.source, None, classifier=False)
     if source.target != CPU:
         raise ContractError(f"{deployed.source}: target {source.target!r}, expected 'cpu', whose graph can be read")
@@ -85,10 +93,10 @@ def _open(deployed: Deployed, dataset: Dataset, stack: ExitStack) -> tuple[Deplo
     engine = stack.enter_context(deployed.open())
     check_engine(engine, dataset)
     loops = sum(node.op_type in LOOPS for node in model.graph.node)
-    return DeployedPuvae(engine), loops, {"source": deployed.source, "engine": source.sha256[:16]}
+    return Engine(DeployedPuvae(engine), loops, {"source": deployed.source, "engine": source.sha256[:16]})
 
 
-def _behind(purifier: DeployedPuvae, trial: Trial, x: Tensor) -> Tensor:
+def behind(purifier: DeployedPuvae, trial: Trial, x: Tensor) -> Tensor:
     """The classifier's logits of what the engine makes of images x."""
     return trial.system.defended.classifier(purifier.purify(x))
 

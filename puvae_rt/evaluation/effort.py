@@ -10,6 +10,21 @@ IMAGES, DEFENSE_GAN_IMAGES, BUDGET_IMAGES = 1000, 100, 128  # test images of a c
 
 
 @dataclass(frozen=True)
+class Smoothing:
+    """Of a certificate: noise, and how many noisy copies of an image are classified.
+
+    `sigmas`: standard deviations of the noise, of pixels in [0,1].
+    `choosing`: copies by which the class is chosen; `copies`: others, which bound its share.
+    `alpha`: the chance that a certificate is wrong.
+    """
+
+    sigmas: tuple[float, ...] = (0.25,)
+    choosing: int = 100
+    copies: int = 1000
+    alpha: float = 0.001
+
+
+@dataclass(frozen=True)
 class Effort:
     """How hard the attacks that know the defense try."""
 

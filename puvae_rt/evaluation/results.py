@@ -19,13 +19,13 @@ from puvae_rt.contract import MEASURED
 from puvae_rt.errors import ResultsError
 from puvae_rt.files import locked, write_json
 from puvae_rt.runtime.machine import available_cpus, cpu_model
-from puvae_rt.schema import Count, Name, NonNegative, Positive, Share, Text, decode, read_json
+from puvae_rt.schema import AboveZero, Count, Name, NonNegative, Positive, Share, Text, decode, read_json
 from puvae_rt.version import __version__
 
 Row = dict[str, Any]
 
 DEFENSE_FILE, ADAPTIVE_FILE, SIGMA_FILE = "defense.json", "adaptive.json", "sigma.json"
-BEYOND_FILE, CONDITIONS_FILE = "beyond.json", "conditions.json"
+BEYOND_FILE, CONDITIONS_FILE, CERTIFICATE_FILE = "beyond.json", "conditions.json", "certificate.json"
 IDENTITY = (
     "dataset",
     "classifier",
@@ -107,6 +107,24 @@ class _Condition(_Measured):
     met: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Certificate(_Measured):
+    """Certified radii of images, 0 for one that is wrong or not certified."""
+
+    dataset: Name
+    classifier: Text
+    defense: Text
+    n: Positive
+    sigma: AboveZero
+    copies: Positive
+    radii: list[NonNegative]
+    abstained: Count
+
+    def __post_init__(self) -> None:
+        if len(self.radii) != self.n:
+            raise ValueError(f"radii: got {len(self.radii)}, expected {self.n}")
+
+
 @dataclass(frozen=True)
 class _Timing(_Measured):
     dataset: Name
@@ -126,6 +144,7 @@ _ROWS: dict[str, type] = {
     SIGMA_FILE: _SigmaCell,
     BEYOND_FILE: _SizedCell,
     CONDITIONS_FILE: _Condition,
+    CERTIFICATE_FILE: _Certificate,
     BUDGET_FILE: _Cell,
     TIMING_FILE: _Timing,
 }

@@ -43,6 +43,7 @@ from puvae_rt.evaluation.results import (
     ADAPTIVE_FILE,
     BEYOND_FILE,
     BUDGET_FILE,
+    CERTIFICATE_FILE,
     CONDITIONS_FILE,
     DEFENSE_FILE,
     IDENTITY,
@@ -52,9 +53,11 @@ from puvae_rt.evaluation.results import (
 )
 from puvae_rt.evaluation.robust_tables import (
     BEYOND_TITLE,
+    CERTIFICATE_TITLE,
     CONDITIONS_TITLE,
     WORST_TITLE,
     beyond_table,
+    certificate_table,
     conditions_table,
     worst_table,
 )
@@ -101,6 +104,7 @@ def write_tables(results: Path) -> list[Path]:
         ("worst.md", WORST_TITLE, worst_table([*rows, *adaptive])),
         ("beyond.md", BEYOND_TITLE, beyond_table(read_rows(results / BEYOND_FILE))),
         ("conditions.md", CONDITIONS_TITLE, conditions_table(read_rows(results / CONDITIONS_FILE))),
+        ("certificate.md", CERTIFICATE_TITLE, certificate_table(read_rows(results / CERTIFICATE_FILE))),
     ):
         texts[file] = f"### {title}\n\n{text}"
     for file, text in texts.items():

@@ -26,13 +26,14 @@ from puvae_rt.evaluation.cells import (
     BEYOND,
     BUDGET_DEFENSES,
     DEFENSES,
+    NONE,
     PUVAE_OURS,
     PUVAE_PAPER,
     USUAL_ATTACKS,
     Cell,
     grid,
 )
-from puvae_rt.evaluation.effort import BUDGET_IMAGES, DEFENSE_GAN_IMAGES, IMAGES, Effort
+from puvae_rt.evaluation.effort import BUDGET_IMAGES, DEFENSE_GAN_IMAGES, IMAGES, Effort, Smoothing
 from puvae_rt.evaluation.results import BASELINES
 from puvae_rt.models.spec import ARCHITECTURES
 from puvae_rt.training.settings import AUTO, DEVICES, RUNS
@@ -40,6 +41,7 @@ from puvae_rt.training.settings import AUTO, DEVICES, RUNS
 if TYPE_CHECKING:
     from puvae_rt.data import Dataset
     from puvae_rt.evaluation import run as measuring
+    from puvae_rt.evaluation.timing import Deployed
 
 HINT = "run the same command again to continue; finished results are kept"
 AIMS = {"untargeted": (False,), "targeted": (True,), "both": (False, True)}
@@ -59,6 +61,9 @@ class Options:
     conditions: bool = option(
         False, help="mode: RobustBench's conditions: gradients that are not zero, no chance, no loop", group="mode"
     )
+    certificate: bool = option(
+        False, help="mode: L2 radii that randomized smoothing certifies, by many noisy copies of an image", group="mode"
+    )
     sigma_sweep: bool = option(False, help="mode: PuVAE at every sigma_eps (Figure 4)", group="mode", old=("--sigma",))
     time: bool = option(
         False,
@@ -75,7 +80,7 @@ class Options:
     results: Path = option(Path("results"), help=f"{shared.RESULTS_HELP}; read and written to", role=SEALED)
     bundle: str | None = option(
         None,
-        help="engine that --time times and --conditions checks: a bundle's folder or a shipped model's name",
+        help="engine of --time, --conditions and --certificate: a bundle's folder or a shipped model's name",
         default_text="the data set's name",
     )
     classifiers: tuple[str, ...] = option(
@@ -124,8 +129,12 @@ class Options:
     pgd_steps: int = option(Effort.pgd_steps, help="steps of PGD in --adaptive and --beyond", least=1)
     apgd_steps: int = option(Effort.apgd_steps, help="steps of APGD in --adaptive", least=1)
     queries: int = option(Effort.queries, help="queries of Square in --adaptive; auto_attack's has 5000", least=1)
+    noise: tuple[float, ...] = option(
+        Smoothing.sigmas, help="standard deviations of the noise of --certificate, of pixels in [0,1]", above=0, most=10
+    )
+    copies: int = option(Smoothing.copies, help="noisy copies of an image in --certificate", least=10, most=1_000_000)
     device: str = option(AUTO, help=f"{shared.DEVICE_HELP}; the engine of --time is on the CPU", choices=DEVICES)
-    threads: int | None = option(None, help="threads of the engine that --time times", default_text="all, for a batch")
+    threads: int | None = option(None, help="threads of the engine", default_text="all, for a batch")
     seed: int = option(Search.seed, help="seed of everything random", least=0, most=shared.MAX_SEED)
 
 
@@ -171,6 +180,7 @@ def _mode(options: Options) -> Callable[[Options, Dataset, measuring.Options], l
         _adaptive: options.adaptive,
         _beyond: options.beyond,
         _conditions: options.conditions,
+        _certificate: options.certificate,
         _sigma: options.sigma_sweep,
         _timing: options.time,
     }
@@ -206,13 +216,28 @@ def _effort(options: Options) -> Effort:
 
 def _conditions(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
     from puvae_rt.evaluation.conditions import evaluate_conditions
+
+    defenses = _defenses(options, dataset, settings, ADAPTIVE_DEFENSES)
+    deployed = _deployed(options, dataset)
+    return evaluate_conditions(dataset, options.classifiers, defenses, deployed, settings, shared.note)
+
+
+def _certificate(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
+    from puvae_rt.evaluation.certificate import evaluate_certificate
+
+    defenses = options.defense or (NONE, PUVAE_OURS)
+    smoothing = Smoothing(sigmas=options.noise, copies=options.copies)
+    deployed = _deployed(options, dataset)
+    return evaluate_certificate(dataset, options.classifiers, defenses, deployed, smoothing, settings, shared.note)
+
+
+def _deployed(options: Options, dataset: Dataset) -> Deployed | None:
+    """The engine that --bundle names, or else the data set's shipped model; None where there is none."""
     from puvae_rt.evaluation.timing import Deployed
     from puvae_rt.runtime.assets import shipped_names
 
     source = options.bundle or (dataset.name if dataset.name in shipped_names() else None)
-    deployed = Deployed(source, options.threads) if source else None
-    defenses = _defenses(options, dataset, settings, ADAPTIVE_DEFENSES)
-    return evaluate_conditions(dataset, options.classifiers, defenses, deployed, settings, shared.note)
+    return Deployed(source, options.threads) if source else None
 
 
 def _sigma(options: Options, dataset: Dataset, settings: measuring.Options) -> list[Report]:
