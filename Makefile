@@ -62,7 +62,7 @@ lint: $(DEV)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PY) -m tests.house
-	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/*
+	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/* examples/c*/*.c* tests/native/*.c*
 	$(PY) -m mkdocs build --quiet
 
 clean:

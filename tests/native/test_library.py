@@ -17,6 +17,7 @@ from puvae_rt.version import __version__
 from tests.native.models import CASES
 
 DRIVER = Path(__file__).parent / "driver.c"
+WRAPPER = Path(__file__).parent / "wrapper.cpp"
 MODELS = [case for case in CASES if case.name in ("as_shipped", "signs")]
 
 
@@ -73,6 +74,14 @@ def test_the_header_is_plain_c(tmp_path: Path, std: str) -> None:
     source.write_text('#include "puvae.h"\nint main(void) { return puvae_version() == 0; }\n')
     include = f"-I{library.SOURCES / 'include'}"
     run([tool("cc"), std, "-Wall", "-Wextra", "-Wpedantic", "-Werror", include, "-fsyntax-only", str(source)])
+
+
+@pytest.mark.parametrize("std", ("-std=c++17", "-std=c++20"))
+def test_the_wrapper_in_cpp(library_file: Path, files: list[Path], tmp_path: Path, std: str) -> None:
+    program, include = tmp_path / "wrapper", f"-I{library.SOURCES / 'include'}"
+    strict = (std, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fsanitize=address,undefined")
+    run([tool("c++"), *strict, include, str(WRAPPER), str(library_file), "-o", str(program)])
+    assert run([str(program), str(files[0])]) == "ok\n"
 
 
 @pytest.mark.parametrize("instructions", (Instructions.AUTO, Instructions.SCALAR), ids=lambda i: i.name)
