@@ -76,6 +76,8 @@ class TorchEngine:
                 self.constants[node.output[0]] = self.constants[node.input[0]].to(TYPES[attributes["to"]])
             else:
                 self.nodes.append((OPERATIONS[node.op_type], tuple(node.input), tuple(node.output), attributes))
+        if self.where != "cpu":
+            torch.cuda.synchronize(self.where)  # weights are laid out on another stream than the pipeline's
         inputs, outputs = ({v.name: _spec(v) for v in values} for values in (graph.input, graph.output))
         self.signature = Signature(inputs, outputs, *batch)
 

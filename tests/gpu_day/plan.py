@@ -13,9 +13,10 @@ PREPARED_FILE, DONE_FILE = "prepared.json", "done.json"  # in CARRIED
 TRAINED = "trained.tar.gz"  # its parts have a number behind the name
 
 BUDGET = 540  # seconds of one call, all stages together
-GRACE = 8  # seconds between being asked to end and being ended: trainings keep the step they are at
+GRACE = 5  # seconds between being asked to end and being ended: trainings keep the step they are at
 LIMIT_BYTES = 64 << 20  # of the tracked tree and CARRIED together, TensorRT 8 not counted
-RETURNED_FILES, RETURNED_BYTES = 8, 16 << 20  # what may come back: so many files, each of so many bytes
+# What may come back: so many files, each of so many bytes, and of so many together (results and logs are small).
+RETURNED_FILES, RETURNED_BYTES, RETURNED_TOTAL = 8, 16 << 20, 60 << 20
 
 CUDA, EMULATED = "cuda", "emulated"
 PASSED, FAILED, TIMED_OUT, SKIPPED, NOT_REACHED = "passed", "failed", "timed out", "skipped", "not reached"

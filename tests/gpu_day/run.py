@@ -43,6 +43,7 @@ from tests.gpu_day.plan import (
     Stage,
 )
 
+EVERY_TIME = ("bundles", "training")  # of this machine, which may be a fresh one; and never at its end
 TAIL = 2000  # characters of a stage's output that go into the results
 Results = dict[str, Any]
 
@@ -139,14 +140,13 @@ class Run:
         """Whether a stage is finished with this very code, on this kind of device."""
         row = self.results["stages"].get(name, {})
         same = (row.get("device"), row.get("commit")) == (self.device, self.prepared.get("commit"))
-        # Bundles are of this machine, which may be a fresh one.
-        return name != "bundles" and same and row.get("status") == PASSED
+        return name not in EVERY_TIME and same and row.get("status") == PASSED
 
     def _environment(self) -> dict[str, str]:
         site = self.work / "site"
         unpack_missing(sorted((self.carried / "wheels").glob("*.whl")), site)
         for folder, target in (("cubin", ROOT / "puvae_rt/kernels/cubin"), ("tensorrt8", self.work / "tensorrt8")):
-            if (self.carried / folder).is_dir():
+            if self.device == CUDA and (self.carried / folder).is_dir():
                 shutil.copytree(self.carried / folder, target, dirs_exist_ok=True)
         path = os.pathsep.join(filter(None, (str(ROOT), str(site), os.environ.get("PYTHONPATH"))))
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PUVAE_CACHE": str(self.work / "cache")}

@@ -123,7 +123,8 @@ def test_what_was_trained_comes_back_in_parts_and_goes_on(tmp_path: Path) -> Non
     (runs / "mnist").mkdir(parents=True)
     (runs / "mnist" / "a.safetensors").write_bytes(bytes(range(256)) * 40)
     (runs / "mnist" / "note.txt").write_text("not brought back")
-    assert training.pack(runs, tmp_path / plan.TRAINED) == []
+    (runs / "mnist" / "a.checkpoint.safetensors").write_bytes(bytes(20_000))
+    assert training.pack(runs, tmp_path / plan.TRAINED, room=20_000) == ["runs/mnist/a.checkpoint.safetensors"]
     assert run.split(tmp_path / plan.TRAINED, tmp_path, most=1, size=100) == []
     parts = run.split(tmp_path / plan.TRAINED, tmp_path, most=100, size=100)
     assert len(parts) > 1

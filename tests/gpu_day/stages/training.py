@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 from puvae_rt.data import KNOWN
-from tests.gpu_day.plan import GRACE, QUEUE, RETURNED_BYTES, ROOT, TRAINED, Training
+from tests.gpu_day.plan import GRACE, QUEUE, RETURNED_TOTAL, ROOT, TRAINED, Training
 from tests.gpu_day.stage import Day, Skipped
 
 KEPT = (".safetensors", ".json")  # weights, checkpoints and results
+CHECKPOINT = ".checkpoint."  # in a file's name
 SHORTEST = 5.0  # seconds for which a training is not begun
+PACKING = 2.0  # seconds for the archive, before the stage itself is asked to end
 
 
 def run(day: Day) -> None:
@@ -24,7 +26,7 @@ def run(day: Day) -> None:
     day.tell("no_data", value=[each.name for each in QUEUE if each not in ready])
     if not ready:
         raise Skipped(f"no data set in {data}: `prepare --train NAME` brings one")
-    runs, end = day.work / "runs", time.monotonic() + day.seconds - GRACE
+    runs, end = day.work / "runs", time.monotonic() + day.seconds - 2 * GRACE - PACKING
     runs.mkdir(exist_ok=True)
     restore(day.carried, day.work)
     for each in ready:
@@ -60,16 +62,18 @@ def command_of(each: Training, data: Path, runs: Path, device: str) -> list[str]
     return [*command, "--results", str(runs / "results")] if each.command[0] == "evaluate" else command
 
 
-def pack(runs: Path, archive: Path) -> list[str]:
-    """Put what was trained into an archive; the names of what is too large to come back."""
+def pack(runs: Path, archive: Path, room: int = RETURNED_TOTAL) -> list[str]:
+    """Put what was trained into an archive, finished weights before checkpoints; the names of what has no room."""
+    found = [path for path in sorted(runs.rglob("*")) if path.is_file() and path.suffix in KEPT]
     left = []
     with tarfile.open(archive, "w:gz") as tar:
-        for path in sorted(path for path in runs.rglob("*") if path.is_file() and path.suffix in KEPT):
-            name = str(path.relative_to(runs.parent))
-            if path.stat().st_size > RETURNED_BYTES:
+        for path in sorted(found, key=lambda path: CHECKPOINT in path.name):
+            name, size = str(path.relative_to(runs.parent)), path.stat().st_size
+            if size > room:
                 left.append(name)
             else:
                 tar.add(path, name)
+                room -= size
     return left
 
 
