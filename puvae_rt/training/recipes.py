@@ -198,11 +198,7 @@ class PriorRecipe:
 
 WEIGHT_DECAY = 1e-3  # of a prior
 PRIOR_SCHEDULE = Schedule(epochs=12, learning_rate=3e-3)
-PRIOR_EPOCHS = {
-    "mnist": 5,
-    "fashion_mnist": 16,
-    "cifar10": 24,
-}  # of the data sets that are learnt in fewer, or need more
+PRIOR_EPOCHS = {"mnist": 5, "fashion_mnist": 16, "cifar10": 24}  # where they are not PRIOR_SCHEDULE's
 PRIOR_RECIPES = {
     # Single steps alone overfit catastrophically at this radius (Wong et al. 2020): several from early on.
     "mnist": PriorRecipe(0.3, 0.3, least=1.0, noise=1.0, steep=0.85, shift=0.07),
