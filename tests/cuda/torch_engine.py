@@ -45,6 +45,7 @@ def pipeline(folder: Path, device: Device, batch: tuple[int, int]) -> GpuPipelin
         device: CUDA's or the emulated one.
         batch: the smallest and the largest.
     """
+    torch.backends.cudnn.deterministic = True  # a graph is held against plain calls bit for bit
     manifest = Manifest.read(folder)
     engines = [TorchEngine(folder / file, batch, device) for file in (ENGINE_ONNX_FILE, CLASSIFIER_FILE)]
     model = manifest.contract, len(manifest.classes), manifest.score

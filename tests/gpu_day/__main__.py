@@ -1,7 +1,7 @@
 """The GPU day: everything that is measured on a borrowed GPU without network, in one command on each side.
 
     python -m tests.gpu_day prepare                  # on any machine: fills .gpu, and says whether it fits
-    python -m tests.gpu_day run --out "$OUT"         # on the GPU's machine, with the checkout and .gpu
+    python tests/gpu_day run --out "$OUT"            # on the GPU's machine, with the checkout and .gpu
     python -m tests.gpu_day fold FOLDER              # back here: results/gpu.json, results/gpu.md, README
 
 `run --device emulated` tries the whole of it without a GPU. docs/howto/gpu_day.md has the rest.
@@ -13,6 +13,13 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
+
+if not __package__:  # `python tests/gpu_day`, where a stranger's package may be called `tests`, too
+    _root = Path(__file__).resolve().parents[2]
+    sys.path[0] = str(_root)
+    sys.modules["tests"] = ModuleType("tests")
+    sys.modules["tests"].__path__ = [str(_root / "tests")]
 
 from tests.gpu_day.plan import BUDGET, CARRIED, CUDA, EMULATED, ROOT, SKIP_CODE, STAGES, WORK
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -104,6 +106,18 @@ def test_without_time_a_stage_is_not_begun(tmp_path: Path, monkeypatch: pytest.M
 def test_nothing_prepared_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"not prepared; run `python -m tests\.gpu_day prepare` first"):
         main(["run", "--out", str(tmp_path / "out"), "--carried", str(tmp_path), "--work", str(tmp_path / "work")])
+
+
+def test_a_strangers_package_of_the_same_name_is_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").write_text("raise ImportError('a stranger')")
+    (tmp_path / "carried").mkdir()
+    (tmp_path / "carried" / plan.PREPARED_FILE).write_text(json.dumps({"models": ["mnist"]}))
+    folders = [f"--{name}={tmp_path / name}" for name in ("carried", "work", "out")]
+    command = [sys.executable, "tests/gpu_day", "run", "--device", plan.EMULATED, "--only", "training", *folders]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run(command, cwd=plan.ROOT, env=environment, check=True, capture_output=True)
+    assert statuses(tmp_path) == {"training": SKIPPED}
 
 
 def test_only_wheels_of_missing_packages_are_unpacked(tmp_path: Path) -> None:

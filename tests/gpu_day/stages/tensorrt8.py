@@ -37,7 +37,8 @@ def run(day: Day) -> None:
             archive.extractall(site)
     command = [python, "-m", "tests.gpu_day.stages.tensorrt8", "--json", str(day.file)]
     command += ["--work", str(day.work), "--carried", str(day.carried), "--models", *day.models]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}, check=True)
+    path = os.pathsep.join((str(day.work / "site"), str(ROOT), str(site)))
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def joined(folder: Path) -> list[Path]:
