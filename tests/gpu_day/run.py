@@ -82,6 +82,7 @@ class Run:
 
     def __call__(self, names: Sequence[str], again: bool = False) -> bool:
         """Run the stages of these names in the order of the plan; whether none failed. Finished ones are kept."""
+        self._write()
         wanted = [stage for stage in STAGES if stage.name in names and (again or not self._done(stage.name))]
         for place, stage in enumerate(wanted):
             limit = self._left() - sum(later.seconds for later in wanted[place + 1 :])
@@ -118,12 +119,16 @@ class Run:
         """Into OUT after each stage: a call that is cut off still brings what was measured."""
         print(f"--- {name}: {row['status']}, {row['seconds']} s", flush=True)
         self.results["stages"][name] = row | {"device": self.device, "commit": self.prepared.get("commit")}
-        new = self.out / f"{RESULTS_FILE}.new"
-        new.write_text(json.dumps(self.results, indent=1))
-        new.replace(self.out / RESULTS_FILE)
+        self._give_back_trained()
+        self._write()
+
+    def _write(self) -> None:
+        for folder in (self.work, self.out):  # OUT may be emptied before the next call
+            new = folder / f"{RESULTS_FILE}.new"
+            new.write_text(json.dumps(self.results, indent=1))
+            new.replace(folder / RESULTS_FILE)
         with tarfile.open(self.out / LOGS_FILE, "w:gz") as archive:
             archive.add(self.work / "logs", "logs")
-        self._give_back_trained()
 
     def _give_back_trained(self) -> None:
         """What trainings made, in parts that may come back; what is too large for that stays."""
@@ -132,10 +137,11 @@ class Run:
         self.results["trained"] = [part.name for part in parts]
 
     def _earlier(self) -> Results:
-        for path in (self.out / RESULTS_FILE, self.carried / DONE_FILE):
-            if (found := _read(path)).get("stages"):
-                return found
-        return {"prepared": self.prepared, "stages": {}}
+        """What was folded before, then what this machine still has, then what lies in OUT."""
+        stages: Results = {}
+        for path in (self.carried / DONE_FILE, self.work / RESULTS_FILE, self.out / RESULTS_FILE):
+            stages |= _read(path).get("stages", {})
+        return {"prepared": self.prepared, "stages": stages}
 
     def _done(self, name: str) -> bool:
         """Whether a stage is finished with this very code, on this kind of device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -93,6 +94,9 @@ def test_what_passed_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert trial(tmp_path, monkeypatch, stage("good"))(["good"])
     monkeypatch.setitem(CODE, "good", CODE["bad"])
     assert trial(tmp_path, monkeypatch, stage("good"))(["good"])
+    (tmp_path / "out" / plan.RESULTS_FILE).unlink()  # the folder is emptied between calls
+    assert trial(tmp_path, monkeypatch, stage("good"))(["good"])
+    shutil.rmtree(tmp_path / "work")  # another machine
     (tmp_path / "out" / plan.RESULTS_FILE).rename(tmp_path / "carried" / plan.DONE_FILE)  # as `fold` does
     assert trial(tmp_path, monkeypatch, stage("good"))(["good"])
     assert not trial(tmp_path, monkeypatch, stage("good"))(["good"], again=True)
