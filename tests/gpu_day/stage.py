@@ -59,13 +59,13 @@ class Day:
         at = self.found
         for key in keys[:-1]:
             at = at.setdefault(key, {})
-        at[keys[-1]] = value
+        at[keys[-1]] = json.loads(json.dumps(value, default=str), parse_constant=str)  # NaN is no JSON
         print(f"{' / '.join(keys)}: {_short(value)}", flush=True)
         self._write()
 
     def _write(self) -> None:
         new = self.file.with_name(self.file.name + ".new")
-        new.write_text(json.dumps(self.found, indent=1, default=str))
+        new.write_text(json.dumps(self.found, indent=1))
         new.replace(self.file)
 
 

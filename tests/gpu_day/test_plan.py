@@ -18,6 +18,7 @@ from puvae_rt.cli import command as commands
 from tests.gpu_day import plan, run
 from tests.gpu_day.__main__ import main, parser
 from tests.gpu_day.plan import FAILED, NOT_REACHED, PASSED, SKIPPED, TIMED_OUT, Stage
+from tests.gpu_day.stage import Day
 from tests.gpu_day.stages import training
 
 TELL = "import json, sys; json.dump({'told': 1}, open(sys.argv[1], 'w'));"
@@ -122,6 +123,14 @@ def test_a_strangers_package_of_the_same_name_is_passed_by(tmp_path: Path) -> No
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     subprocess.run(command, cwd=plan.ROOT, env=environment, check=True, capture_output=True)
     assert statuses(tmp_path) == {"training": SKIPPED}
+
+
+def test_findings_are_strict_json_from_the_first_on(tmp_path: Path) -> None:
+    day = Day(plan.EMULATED, ("mnist",), tmp_path, tmp_path, tmp_path / "found.json")
+    day.tell("a", "b", value=float("nan"))
+    day.tell("a", "c", value=[float("inf"), tmp_path])
+    text = day.file.read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": {"b": "NaN", "c": ["Infinity", str(tmp_path)]}}
 
 
 def test_only_wheels_of_missing_packages_are_unpacked(tmp_path: Path) -> None:
