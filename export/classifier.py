@@ -16,7 +16,7 @@ from puvae_rt.contract import IMAGE, LOGITS, ImageContract
 from puvae_rt.errors import BuildError
 from puvae_rt.files import read_bytes
 from puvae_rt.graph.graph import BATCH, Graph, Tensor
-from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint
+from puvae_rt.models.checkpoint import Array, Shapes, read_checkpoint, stored_shapes
 from puvae_rt.models.header import CLASSIFIER, FORMAT, META_KEY, ClassifierHeader
 from puvae_rt.models.spec import ARCHITECTURES, CONTRAST_EPSILON
 from puvae_rt.onnx_io import MAX_ONNX_BYTES, external_files, load, read_onnx
@@ -50,8 +50,10 @@ class ClassifierWeights:
 
 
 def load_classifier(path: Path) -> ClassifierWeights:
-    """The weights in a .safetensors file; BuildError when it is absent, damaged, or holds no classifier."""
-    header, tensors = read_checkpoint(path, ClassifierHeader, expected_shapes)
+    """The weights in a .safetensors file, whose layers may be thin; BuildError when it is absent, damaged, or holds no
+    classifier."""
+    stored = stored_shapes(path)
+    header, tensors = read_checkpoint(path, ClassifierHeader, lambda header: _thinned(expected_shapes(header), stored))
     return ClassifierWeights(**(vars(header) | {"tensors": tensors}))
 
 
@@ -127,6 +129,19 @@ def expected_shapes(weights: ClassifierWeights | ClassifierHeader) -> Shapes:
     for position, units in zip(linears, outputs, strict=True):
         shapes |= {f"{position}.weight": (units, features), f"{position}.bias": (units,)}
         features = units
+    return shapes
+
+
+def _thinned(expected: Shapes, stored: Shapes) -> Shapes:
+    """The shapes of a classifier's tensors where the layers of which `stored` has a first thin one are factored."""
+    shapes = dict(expected)
+    for layer in [name.removesuffix(".weight") for name, shape in expected.items() if len(shape) == 2]:
+        first = stored.get(f"{layer}.0.weight", ())
+        units, features = expected[f"{layer}.weight"]
+        if len(first) == 2 and 0 < first[0] < min(units, features):
+            del shapes[f"{layer}.weight"], shapes[f"{layer}.bias"]
+            shapes |= {f"{layer}.0.weight": (first[0], features)}
+            shapes |= {f"{layer}.1.weight": (units, first[0]), f"{layer}.1.bias": (units,)}
     return shapes
 
 

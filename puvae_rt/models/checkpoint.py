@@ -70,6 +70,12 @@ def read_checkpoint(
     return header, tensors
 
 
+def stored_shapes(path: Path) -> Shapes:
+    """The shape of every tensor that a checkpoint says it holds; BuildError when it is absent or damaged."""
+    with opened(path, "np", BuildError, _REMEDY) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 def rewrite_checkpoint(source: Path, path: Path, tensors: Mapping[str, Array]) -> None:
     """Writes `tensors` under the header of the checkpoint `source` to `path`, as `atomic_weights` does."""
     with opened(source, "np", BuildError, _REMEDY) as file:

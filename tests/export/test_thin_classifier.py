@@ -16,7 +16,7 @@ from export.thin_classifier import factored
 from puvae_rt.attacks.onnx_attack import OnnxGradient
 from puvae_rt.contract import ImageContract
 from puvae_rt.data import load_dataset
-from puvae_rt.errors import CheckpointError, ContractError
+from puvae_rt.errors import BuildError, CheckpointError, ContractError
 from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.training import artefacts
 from puvae_rt.training.checkpoint import load_tensors, save_tensors
@@ -122,6 +122,9 @@ def test_a_factored_file_is_a_classifier_again(
     want = Classifier(tmp_path / "a.onnx", toy_weights().contract, CLASSES, threads=1).logits(images)
     got = module(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(got, want, rtol=0, atol=EXACT_ATOL * float(np.abs(want).max()))
+    write_classifier(tmp_path / "thin.onnx", load_classifier(path))  # as `puvae pack` reads it
+    packed = Classifier(tmp_path / "thin.onnx", toy_weights().contract, CLASSES, threads=1).logits(images)
+    np.testing.assert_allclose(packed, got, rtol=0, atol=EXACT_ATOL * float(np.abs(want).max()))
 
 
 @pytest.mark.parametrize("part", ["0.weight", "1.weight", "1.bias"])
@@ -133,6 +136,8 @@ def test_a_factored_file_with_a_part_missing_is_refused(tmp_path: Path, command:
     save_tensors(tmp_path / "broken.safetensors", tensors, meta)
     with pytest.raises(CheckpointError, match=r"broken.safetensors: weights do not fit their description"):
         artefacts.load_classifier(tmp_path / "broken.safetensors")
+    with pytest.raises(BuildError, match="tensors missing"):
+        load_classifier(tmp_path / "broken.safetensors")
 
 
 def test_a_small_classifier_is_left_alone(
