@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from export.source import read_source
 from puvae_rt.bench import command as bench
 from puvae_rt.bench import gpu_model
 from puvae_rt.bench.gpus import GPUS
 from puvae_rt.errors import BenchmarkError
+from puvae_rt.files import sha256_of
+from puvae_rt.graph import plan
+from puvae_rt.runtime.assets import WEIGHTS_FILE, shipped
 from puvae_rt.runtime.manifest import Layer, Manifest
 from tests.gpu.bundles import save_gpu_bundle
 
+ROOT = Path(__file__).parents[2]
 LAYERS = (
     Layer("heavy", "gemm", "fp16", ("image",), ("h",), macs=10**9, tensor_bytes=10**4, weight_bytes=10**6),
     Layer("wide", "gemm", "fp16", ("h",), ("w",), macs=10**6, tensor_bytes=10**4, weight_bytes=10**8),
@@ -104,3 +109,22 @@ def test_without_a_bundle_the_recorded_engines_are_modelled(capsys) -> None:
     assert bench.main(["--model-gpu", "orin-nano"]) == 0
     shown = capsys.readouterr().out
     assert "fp16 exact" in shown and "fp32 none" in shown and "modelled, not measured" in shown
+
+
+def test_the_recorded_engines_and_what_is_stored_of_them_are_todays() -> None:
+    """Else: build them as their `options` say, copy their manifests, and run docs/howto/gpu.md's `puvae bench`."""
+    manifests = [Manifest.read(path.parent) for path in sorted(gpu_model.RECORDED.glob("*/manifest.json"))]
+    weights = shipped("mnist").path(WEIGHTS_FILE)
+    for manifest in manifests:
+        assert manifest.source_sha256 == sha256_of(weights)
+        today = read_source("mnist", sigma=0.0)
+        _, described = plan.for_target(*today.graph("exact" if manifest.passes else "none"), manifest.target)
+        assert (manifest.passes, manifest.shortlist, manifest.score) == (
+            described.passes,
+            described.shortlist,
+            described.score,
+        )
+    stored = json.loads((ROOT / "results/gpu_model.json").read_text())
+    batches = sorted({result["batch"] for result in stored["results"]})
+    made = gpu_model.document(gpu_model.model(manifests, list(GPUS), batches))
+    assert stored == json.loads(json.dumps(made))
