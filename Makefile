@@ -62,7 +62,8 @@ lint: $(DEV)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PY) -m tests.house
-	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/* examples/c*/*.c* tests/native/*.c*
+	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/* examples/c*/*.c* tests/native/*.c* \
+	  integrations/gstreamer/*.[ch] integrations/gstreamer/tests/*.c
 	$(PY) -m mkdocs build --quiet
 
 clean:

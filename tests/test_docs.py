@@ -30,6 +30,7 @@ NOT_RUN = {
     "python -m venv": "the machine has the package",
     "make ": "what runs this test",
     "cmake ": "tests/kernels/test_binary.py builds with it",
+    "apt-get ": "tests run on what the machine has",
     "pytest ": "what runs this test",
 }
 # Trainings and measurements of hours, made small: the same path on a few images.

@@ -1,0 +1,3 @@
+from tests.native.conftest import library_file
+
+__all__ = ["library_file"]
