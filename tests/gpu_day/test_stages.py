@@ -152,7 +152,7 @@ def test_the_whole_day_on_the_emulated_device(tmp_path: Path, monkeypatch: pytes
     prepared(tmp_path / "carried", monkeypatch, *models)
     monkeypatch.undo()
     folders = ["--carried", str(tmp_path / "carried"), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
-    assert main(["run", "--device", EMULATED, *folders]) == 0
+    assert main(["run", "--device", EMULATED, "--budget", "3000", *folders]) == 0, "seconds are not what is tried"
     stages = json.loads((tmp_path / "out" / RESULTS_FILE).read_text())["stages"]
     assert list(stages) == [stage.name for stage in STAGES]
     absent = {name for name, row in stages.items() if row["status"] == "skipped"}
