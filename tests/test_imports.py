@@ -41,6 +41,9 @@ FORBIDDEN = {
     "puvae_rt/video": RUNTIME_FORBIDS,
     "puvae_rt/stream": RUNTIME_FORBIDS,
     "puvae_rt/kernels": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
+    "puvae_rt/ros": RUNTIME_FORBIDS,
+    "puvae_rt/ros/core.py": ("rclpy", "sensor_msgs", "puvae_rt.ros.node"),
+    "puvae_rt/ros/pictures.py": ("rclpy", "sensor_msgs", "puvae_rt.ros.node"),
     "puvae_rt/bench": tuple(name for name in RUNTIME_FORBIDS if name != "matplotlib"),  # which draws its figures
     "puvae_rt/doctor": RUNTIME_FORBIDS,
     "puvae_rt/models": ("puvae_rt.runtime", "puvae_rt.attacks", *TRAINING_ONLY, *TENSORRT),
