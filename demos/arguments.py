@@ -13,6 +13,7 @@ RACES = ("defense_gan",)
 BASELINES = Path("results/baselines")
 DEGRADED = ("passthrough", "last-good", "stop")  # puvae_rt.stream.guard.MODES
 ATTACKS = ("fgsm", "ifgsm")  # functions of puvae_rt.attacks.onnx_attack
+LOOPBACK = "127.0.0.1"
 
 
 SOURCE_RATE = "source"  # --rate: each frame at its own time

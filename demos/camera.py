@@ -16,8 +16,9 @@ from puvae_rt.errors import ContractError
 
 if TYPE_CHECKING:
     from demos.play.controls import Controls
-    from demos.play.defense import Defense
+    from demos.play.defense import Attack, Defense
     from puvae_rt.cli.commands.demo_camera import Options
+    from puvae_rt.cli.streaming import StreamOptions
 
 
 def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any]:
@@ -26,8 +27,14 @@ def run(args: Options, stop: Stop, note: Callable[[str], None]) -> dict[str, Any
 
 
 def controls(args: Options, defense: Defense, source: str) -> Controls:
-    """What the keys act on; an attack is ready even where none is on at first."""
+    """What the keys act on."""
     from demos.play.controls import Controls
+
+    return Controls(defense, ready_attack(args, defense), args.out.parent, source)
+
+
+def ready_attack(args: StreamOptions, defense: Defense) -> Attack:
+    """The attack of `defense`, or one to switch on later; ContractError where there is no classifier to attack."""
     from demos.play.defense import Attack
     from puvae_rt.runtime.bundle import resolve
 
@@ -37,5 +44,4 @@ def controls(args: Options, defense: Defense, source: str) -> Controls:
             f"model {args.model!r} comes without a classifier, expected one; give --classifier FILE.onnx"
         )
     name = ATTACKS[0] if args.attack == NO_ATTACK else args.attack
-    attack = defense.attack or Attack(name, file, args.epsilon, args.seed, defense.purifier.threads)
-    return Controls(defense, attack, args.out.parent, source)
+    return defense.attack or Attack(name, file, args.epsilon, args.seed, defense.purifier.threads)

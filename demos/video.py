@@ -25,7 +25,7 @@ from puvae_rt.video.frames import Frame
 from puvae_rt.video.policy import Policy
 from puvae_rt.video.sources import Pace, VideoSource, frames_read, open_source
 
-_ENDLESS = 10**9  # frames: --duration ends the clip
+ENDLESS = 10**9  # frames: something else ends the clip
 
 if TYPE_CHECKING:
     from demos.play.controls import Controls
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from demos.play.race import Race
     from demos.play.synthetic import SyntheticClip
     from puvae_rt.cli.commands.demo_video import Options
+    from puvae_rt.cli.streaming import StreamOptions
 
 
 def run(
@@ -53,7 +54,7 @@ def run(
     with contextlib.ExitStack() as stack:
         defense = stack.enter_context(open_defense(args))
         with stop.waiting():
-            source = open_live(args)
+            source = open_live(args, args.max_frames)
         stack.callback(source.close)
         writer = None if args.no_video else stack.enter_context(Mp4Writer(args.out, source.fps, SIZE))
         window = open_window(args.headless, note)
@@ -79,7 +80,7 @@ def run(
         source.close()  # what waits is dropped
         if alarms is not None:
             alarms.close()
-        used = settings(args, source, defense.purifier.threads)
+        used = settings(args, source, defense.purifier.threads) | {"out": str(args.out)}
         used |= counted(source, player.report.frames)
         used["alarms"] = None if alarms is None else alarms.document()
         race = None if player.race is None else player.race.document()
@@ -87,7 +88,7 @@ def run(
 
 
 @contextlib.contextmanager
-def open_defense(args: Options) -> Iterator[Defense]:
+def open_defense(args: StreamOptions) -> Iterator[Defense]:
     """Purifier, classifier and attack as asked for."""
     from demos.play.defense import Attack, Defense
     from puvae_rt.runtime.bundle import resolve
@@ -105,7 +106,7 @@ def open_defense(args: Options) -> Iterator[Defense]:
             yield defense
 
 
-def open_race(args: Options, defense: Defense) -> Race:
+def open_race(args: StreamOptions, defense: Defense) -> Race:
     """Defense-GAN's process, with the generator kept among the baselines."""
     from demos.play.race import RESTARTS, STEPS, Race
 
@@ -113,12 +114,12 @@ def open_race(args: Options, defense: Defense) -> Race:
     return Race(args.baselines, args.model, defense.purifier.classifier, STEPS, RESTARTS)
 
 
-def open_live(args: Options) -> VideoSource:
-    """The source, at the pace and with the policy asked for."""
+def open_live(args: StreamOptions, frames: int | None = None) -> VideoSource:
+    """The source, at the pace and with the policy asked for; `frames` is how many the synthetic clip has."""
     own_times = args.rate == SOURCE_RATE
     pace = Pace(None if own_times or args.rate is None else float(args.rate), own_times)
     policy = None if args.policy is None else Policy.parse(args.policy)
-    return open_source(args.source, lambda: synthetic(args), pace=pace, policy=policy)
+    return open_source(args.source, lambda: synthetic(args, frames), pace=pace, policy=policy)
 
 
 def for_seconds(frames: Iterable[Frame], seconds: float | None) -> Iterator[Frame]:
@@ -140,11 +141,11 @@ def counted(source: VideoSource, shown: int) -> dict[str, Any]:
     return {"read": frames_read(source, shown), "failed": failed, "events": dict(source.counts)}
 
 
-def synthetic(args: Options) -> SyntheticClip:
-    """The shipped test digits of the model before a made-up camera."""
+def synthetic(args: StreamOptions, frames: int | None) -> SyntheticClip:
+    """The shipped test digits of the model before a made-up camera; without `frames`, as many as --duration needs."""
     from demos.play.synthetic import SyntheticClip, load_shipped
 
-    frames = args.max_frames or (SYNTHETIC_FRAMES if args.duration is None else _ENDLESS)
+    frames = frames or (SYNTHETIC_FRAMES if args.duration is None else ENDLESS)
     return SyntheticClip(load_shipped(args.model), frames=frames, seed=args.seed)
 
 
@@ -159,14 +160,14 @@ def open_window(headless: bool, note: Callable[[str], None]) -> Window | None:
         return None
 
 
-def subtitle(args: Options) -> str:
+def subtitle(args: StreamOptions) -> str:
     """What is done to the digits, for the picture."""
     if args.attack == NO_ATTACK:
         return "no attack"
     return f"white-box {args.attack.upper()} on the classifier, epsilon {args.epsilon:g}"
 
 
-def settings(args: Options, source: VideoSource, threads: int) -> dict[str, Any]:
+def settings(args: StreamOptions, source: VideoSource, threads: int) -> dict[str, Any]:
     """What the numbers were got with."""
     attack: dict[str, Any] = {"name": args.attack}
     if args.attack != NO_ATTACK:
@@ -176,5 +177,4 @@ def settings(args: Options, source: VideoSource, threads: int) -> dict[str, Any]
         "source": source.name,
         "attack": attack,
         "threads": threads,
-        "out": str(args.out),
     } | {"rate": args.rate, "policy": args.policy, "duration": args.duration, "degraded_mode": args.degraded}

@@ -29,6 +29,7 @@ class Player:
 
     Attributes:
         report: what was counted and timed so far.
+        digit: what was found on the latest frame.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Player:
         watchers: Sequence[Watcher] = (),
     ) -> None:
         self.report = Report(meter=AgeMeter(slo_ms))
+        self.digit: Digit | None = None
         self.controls: Controls | None = None
         self.race: Race | None = None
-        self._watchers = watchers
+        self._watchers = list(watchers)
         self._defense, self._overlay, self._writer, self._window = defense, overlay, writer, window
 
     def play(self, frames: Iterable[Frame], source: VideoSource) -> None:
@@ -55,6 +57,10 @@ class Player:
         for frame in frames:
             if not self._play(frame, source.dropped) or not self._obey():
                 return
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tells `watcher` of every frame from here on."""
+        self._watchers.append(watcher)
 
     def _obey(self) -> bool:
         """Does what the keys say, and waits while it is paused; False once the user has closed the window."""
@@ -69,7 +75,7 @@ class Player:
     def _play(self, frame: Frame, dropped: int) -> bool:
         clock, captured = Stopwatch(), time.monotonic() if frame.captured is None else frame.captured
         truth = frame.truth.label if frame.truth else None
-        digit = find_digit(frame.image)
+        digit = self.digit = find_digit(frame.image)
         clock.lap("find")
         outcome = None if digit is None else self._defense(digit.image, truth, captured)
         clock.lap("defense")

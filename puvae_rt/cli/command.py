@@ -23,7 +23,14 @@ from puvae_rt.errors import ContractError, PuvaeError
 from puvae_rt.files import refuse_overwrite, write_json
 
 # module -> extra that installs it
-EXTRAS = {"torch": "train", "matplotlib": "train", "tensorrt_rtx": "rtx", "cv2": "opencv", "mcap": "demos"}
+EXTRAS = {
+    "torch": "train",
+    "matplotlib": "train",
+    "tensorrt_rtx": "rtx",
+    "cv2": "opencv",
+    "mcap": "demos",
+    **dict.fromkeys(("starlette", "uvicorn", "websockets", "prometheus_client"), "web"),
+}
 STDOUT = "-"
 _PATHS = "expected a path that can be read and written, and room on its disk"
 JSON_HELP = "print the result as JSON, or write it to PATH and print the table (see `puvae help`)"

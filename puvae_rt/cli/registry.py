@@ -38,6 +38,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "doctor": Entry("doctor", "say what this machine is ready for", "puvae_rt.doctor", "--target is not ready"),
         "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video", "--slo is missed"),
         "demo camera": Entry("demo_camera", "purify a camera, with keys", "demos.camera", "--slo is missed"),
+        "demo web": Entry("demo_web", "show the purifier at work in a web page", "demos.web", "--slo is missed"),
         "demo make-clip": Entry("demo_make_clip", "write a clip of handwritten digits", "demos.make_clip"),
     },
     TRAIN: {

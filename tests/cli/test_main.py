@@ -98,7 +98,10 @@ def test_every_command_is_listed_and_helped(capsys: pytest.CaptureFixture[str]) 
     ("argv", "told"),
     [
         (["bild"], "did you mean 'build'?"),
-        (["demo"], "expected one more word: `puvae demo video` or `puvae demo camera` or `puvae demo make-clip`"),
+        (
+            ["demo"],
+            "expected one more word: `puvae demo video` or `puvae demo camera` or `puvae demo web` or `puvae demo",
+        ),
         (["demo", "vidoe"], "did you mean 'demo video'?"),
         (["completion", "tcsh"], "expected one of bash, zsh, fish"),
         (["completion"], "got nothing"),
@@ -169,7 +172,7 @@ def complete(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (("b",), ["build", "bench"]),
-        (("demo", ""), ["video", "camera", "make-clip"]),
+        (("demo", ""), ["video", "camera", "web", "make-clip"]),
         (("build", "--prec"), ["--precision"]),
         (("build", "--precision", ""), ["fp32", "fp16"]),
         (("build", "--precision", "fp1"), ["fp16"]),
