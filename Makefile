@@ -63,7 +63,7 @@ lint: $(DEV)
 	$(VENV)/bin/mypy
 	$(PY) -m tests.house
 	$(VENV)/bin/clang-format --dry-run --Werror native/src/* native/include/* examples/c*/*.c* tests/native/*.c* \
-	  integrations/gstreamer/*.[ch] integrations/gstreamer/tests/*.c
+	  integrations/gstreamer/*.[ch] integrations/gstreamer/tests/*.c integrations/ros2/cpp/*.cpp
 	$(PY) -m mkdocs build --quiet
 
 clean:

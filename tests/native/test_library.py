@@ -17,6 +17,7 @@ from puvae_rt.version import __version__
 from tests.native.models import CASES
 
 DRIVER = Path(__file__).parent / "driver.c"
+MISUSE = Path(__file__).parent / "misuse.c"
 WRAPPER = Path(__file__).parent / "wrapper.cpp"
 MODELS = [case for case in CASES if case.name in ("as_shipped", "signs")]
 
@@ -34,11 +35,11 @@ def run(command: list[str], **environment: str) -> str:
     return done.stdout
 
 
-def driver(folder: Path, shared: Path, *flags: str) -> str:
-    """A program of driver.c."""
-    program, include = folder / "driver", library.SOURCES / "include"
+def driver(folder: Path, shared: Path, *flags: str, source: Path = DRIVER) -> str:
+    """A program in C on the library."""
+    program, include = folder / source.stem, library.SOURCES / "include"
     strict = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
-    run([tool("cc"), *strict, *flags, f"-I{include}", str(DRIVER), str(shared), "-lpthread", "-o", str(program)])
+    run([tool("cc"), *strict, *flags, f"-I{include}", str(source), str(shared), "-lpthread", "-o", str(program)])
     return str(program)
 
 
@@ -76,11 +77,11 @@ def test_the_header_is_plain_c(tmp_path: Path, std: str) -> None:
     run([tool("cc"), std, "-Wall", "-Wextra", "-Wpedantic", "-Werror", include, "-fsyntax-only", str(source)])
 
 
-@pytest.mark.parametrize("std", ("-std=c++17", "-std=c++20"))
-def test_the_wrapper_in_cpp(library_file: Path, files: list[Path], tmp_path: Path, std: str) -> None:
+def test_the_wrapper_in_cpp(library_file: Path, files: list[Path], tmp_path: Path) -> None:
     program, include = tmp_path / "wrapper", f"-I{library.SOURCES / 'include'}"
-    strict = (std, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fsanitize=address,undefined")
-    run([tool("c++"), *strict, include, str(WRAPPER), str(library_file), "-o", str(program)])
+    strict = [tool("c++"), "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", include, str(WRAPPER)]
+    run([*strict, "-std=c++20", "-fsyntax-only"])
+    run([*strict, "-std=c++17", "-fsanitize=address,undefined", str(library_file), "-o", str(program)])
     assert run([str(program), str(files[0])]) == "ok\n"
 
 
@@ -99,6 +100,13 @@ def test_allocates_nothing_once_open(
 def test_a_busy_context_says_so(library_file: Path, files: list[Path], tmp_path: Path) -> None:
     told = json.loads(run([driver(tmp_path, library_file), str(files[0]), "0", "200"]))
     assert told["busy"] > 0
+
+
+def test_without_memory_and_closed_under_a_call(library_file: Path, files: list[Path], tmp_path: Path) -> None:
+    small = tmp_path / "small.puvae"  # each of its allocations is one more try to open it
+    small.write_bytes(engine_file(CASES[0].weights()))
+    told = json.loads(run([driver(tmp_path, library_file, source=MISUSE), str(small)]))
+    assert told["refused"] > 10
 
 
 SANITIZERS = {
