@@ -17,11 +17,13 @@ from puvae_rt.native.binding import Library, NativeModel
 from puvae_rt.native.engine_file import engine_file
 from puvae_rt.version import __version__
 from tests.native.models import CASES
+from tests.once import once
 
 ROOT = library.SOURCES.parent
 EXAMPLES = ROOT / "examples"
 WITHOUT_CUDA = "-DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON"
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+MOVED = Path("elsewhere", "puvae")
 WIDTH, HEIGHT = 50, 40
 
 
@@ -42,8 +44,11 @@ def run(*command: str | Path, stdin: bytes = b"", expected: int = 0, **environme
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation, in another place than the one that it was made for; no CUDA is looked for."""
-    folder = tmp_path_factory.mktemp("cmake")
-    build, prefix, moved = folder / "build", folder / "prefix", folder / "elsewhere" / "puvae"
+    return once(tmp_path_factory, "cmake", _install) / MOVED
+
+
+def _install(folder: Path) -> None:
+    build, prefix, moved = folder / "build", folder / "prefix", folder / MOVED
     cmake = tool("cmake")
     told = run(cmake, "-S", ROOT, "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}", WITHOUT_CUDA)
     assert "No CUDA toolkit: libpuvae alone" in told
@@ -53,7 +58,6 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     moved.parent.mkdir()
     prefix.rename(moved)
     shutil.rmtree(build)
-    return moved
 
 
 @pytest.fixture(scope="module")

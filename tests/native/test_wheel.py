@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from puvae_rt.native import library
+from tests.once import once
 
 ROOT = library.SOURCES.parent
 SCRIPT = """
@@ -32,7 +33,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("c++") is None:
         pytest.skip("needs c++")
     pytest.importorskip("setuptools")
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    (built,) = once(tmp_path_factory, "wheel", _build).glob("*.whl")
+    return built
+
+
+def _build(out: Path) -> None:
+    source = out / "source"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
@@ -45,8 +51,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, source]
     done = subprocess.run(build, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = out.glob("*.whl")
-    return built
 
 
 @pytest.mark.slow
