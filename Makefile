@@ -52,6 +52,7 @@ soak: $(DEV)
 # torchattacks comes without what it asks for: old versions of packages that it does not use.
 slow: $(DEV) hostile
 	$(PY) -m pip install --quiet --no-deps torchattacks==3.5.1
+	$(PY) -m pip install --quiet --editable '.[s3]' 'moto[server]>=5,<6'
 	$(PY) -m pytest -m long
 
 docs: $(DEV)

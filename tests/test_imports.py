@@ -46,6 +46,8 @@ FORBIDDEN = {
     "puvae_rt/ros/pictures.py": ("rclpy", "sensor_msgs", "puvae_rt.ros.node"),
     "puvae_rt/bench": tuple(name for name in RUNTIME_FORBIDS if name != "matplotlib"),  # which draws its figures
     "puvae_rt/doctor": RUNTIME_FORBIDS,
+    "puvae_rt/purify": RUNTIME_FORBIDS,
+    "puvae_rt/purify/batch.py": ("ray", "pyarrow", "fsspec", "daft", "pyspark"),  # no engine of distribution
     "puvae_rt/models": ("puvae_rt.runtime", "puvae_rt.attacks", *TRAINING_ONLY, *TENSORRT),
     "puvae_rt/attacks": ("puvae_rt.evaluation", "puvae_rt.defenses", *TRAINING_ONLY, *TENSORRT),
     "puvae_rt/defenses": ("puvae_rt.evaluation", *TRAINING_ONLY, *TENSORRT),

@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     USE: {
         "models": Entry("models", "list the models that ship, with their accuracy clean and attacked"),
         "build": Entry("build", "compile a model for a target into a bundle", "export.build", "the quality gate"),
+        "purify": Entry("purify", "purify folders, tables and videos, here or on a cluster", "puvae_rt.purify"),
         "verify": Entry("verify", "compare a bundle with its FP32 reference", "export.verify", "a limit of the gate"),
         "bench": Entry("bench", "time engines side by side", "puvae_rt.bench", "--compare or --slo"),
         "doctor": Entry("doctor", "say what this machine is ready for", "puvae_rt.doctor", "--target is not ready"),

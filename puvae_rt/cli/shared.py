@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +31,20 @@ CONTINUE = "run the same command again to go on from the last checkpoint"
 def note(line: str) -> None:
     """Tell of progress, on standard error."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield what is told how much is done, and of how much if that is known; shown on a terminal, on standard error."""
+    from tqdm import tqdm
+
+    with tqdm(unit=f" {unit}", disable=None, mininterval=1.0) as bar:
+
+        def told(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield told
 
 
 def take_device(asked: str) -> str:

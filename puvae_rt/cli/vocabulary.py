@@ -24,7 +24,7 @@ FLAGS = {
     "--alarms": Meaning("folder for the frames around each alarm", _PATH),
     "--attack": Meaning("attacks by name", ("str", "tuple[str, ...]")),
     "--baselines": Meaning("folder of kept baselines", _PATH),
-    "--batch": Meaning("numbers of images of one call of an engine", _ONE_OR_MORE),
+    "--batch": Meaning("numbers of images of one call of an engine", ("int", *_ONE_OR_MORE)),
     "--bundle": Meaning("folders that `puvae build` wrote", ("Path", "str", "tuple[Path, ...]")),
     "--classifier": Meaning("a classifier: a shipped one's name, or a file", ("str", "tuple[Path, ...]")),
     "--classifiers": Meaning("architectures of the defended classifiers, by letter", ("tuple[str, ...]",)),

@@ -20,7 +20,7 @@ from puvae_rt.runtime.cpu import Classifier
 from puvae_rt.runtime.engine import Engine, FrameEngine, open_engine
 from puvae_rt.runtime.machine import DEFAULT_THREADS
 from puvae_rt.runtime.preprocess import Roi, as_batch, as_input, as_noise, checked_frame
-from puvae_rt.runtime.results import NO_LABEL, Floats, Purified, Result
+from puvae_rt.runtime.results import NO_LABEL, Floats, Ints, Purified, Result
 from puvae_rt.runtime.threads import check_threads, plan_threads
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Purifier:
         clock.lap("preprocess")
         purified = engine.run(image, self._noise(engine, 1))
         clock.lap("purify")
-        label = self._label(purified)
+        label = int(self.label(purified)[0])
         clock.lap("classify")
         return _result(purified, label, clock)
 
@@ -150,9 +150,21 @@ class Purifier:
         clock.lap("preprocess")
         outcome = engine.run_frame(pixels, region)
         clock.lap("purify")
-        label = int(outcome.labels[0]) if engine.classifies else self._label(outcome.purified)
+        label = int(outcome.labels[0]) if engine.classifies else int(self.label(outcome.purified)[0])
         clock.lap("classify")
         return _result(outcome.purified, label, clock, outcome.replayed)
+
+    def label(self, purified: Purified) -> Ints:
+        """The classifier's class of each purified image, int64 [N]; without a classifier the projection's class.
+
+        It is -1 where the projection is. Raises EngineError as `purify` does.
+        """
+        labels = purified.projected.copy()
+        known = np.flatnonzero(labels != NO_LABEL)
+        if self.classifier is not None and len(known):
+            images = purified.images if len(known) == len(labels) else purified.images[known]
+            labels[known] = self.classifier.labels(images)
+        return labels
 
     @property
     def obstacles(self) -> dict[str, str]:
@@ -192,11 +204,6 @@ class Purifier:
         if engine is None:
             raise ClosedError(f"purifier {self.name!r} is closed; load it again with Purifier.load()")
         return engine
-
-    def _label(self, purified: Purified) -> int:
-        if self.classifier is None or purified.projected[0] == NO_LABEL:
-            return int(purified.projected[0])
-        return int(self.classifier.labels(purified.images)[0])
 
     def _noise(self, engine: Engine, count: int, given: Any = None) -> Floats | None:
         """The noise [N,K,32] that an engine with sigma > 0 samples with."""
