@@ -14,6 +14,9 @@ BASELINES = Path("results/baselines")
 DEGRADED = ("passthrough", "last-good", "stop")  # puvae_rt.stream.guard.MODES
 ATTACKS = ("fgsm", "ifgsm")  # functions of puvae_rt.attacks.onnx_attack
 LOOPBACK = "127.0.0.1"
+SIGN_ATTACKS = ("fgsm", "ifgsm", "patch")  # puvae_rt.driving.attack.ATTACKS
+REGIONS = ("auto", "proposals")  # puvae_rt.driving.locating.REGIONS
+SCENES = "scenes"  # --source: the street scenes that ship
 
 
 SOURCE_RATE = "source"  # --rate: each frame at its own time

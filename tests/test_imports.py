@@ -40,6 +40,7 @@ FORBIDDEN = {
     "puvae_rt/gpu": RUNTIME_FORBIDS,
     "puvae_rt/video": RUNTIME_FORBIDS,
     "puvae_rt/stream": RUNTIME_FORBIDS,
+    "puvae_rt/driving": RUNTIME_FORBIDS,
     "puvae_rt/kernels": (*RUNTIME_FORBIDS, "puvae_rt.runtime", "puvae_rt.gpu", "puvae_rt.device"),
     "puvae_rt/ros": RUNTIME_FORBIDS,
     "puvae_rt/ros/core.py": ("rclpy", "sensor_msgs", "puvae_rt.ros.node"),

@@ -103,7 +103,7 @@ def table(document: Mapping[str, Any]) -> str:
     rows = {**document["stages_ms"], "frame to label": document["latency_ms"], "age at label": document["age_ms"]}
     lines = [f"{'latency, ms':<16}" + "".join(f"{name.replace('_', '.'):>9}" for name in PERCENTILES)]
     lines += [f"{name:<16}" + "".join(f"{_milliseconds(row[p]):>9}" for p in PERCENTILES) for name, row in rows.items()]
-    accuracy = "  ".join(f"{name} {_percent(share)}" for name, share in document["accuracy"].items())
+    accuracy = "  ".join(f"{name} {percent(share)}" for name, share in document["accuracy"].items())
     counts = "  ".join(f"{key.replace('_', ' ')} {document[key]}" for key in ("dropped", "degraded", "without_digit"))
     lines += [
         "",
@@ -120,7 +120,8 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share in percent with one digit, or a dash for None."""
     return "-" if share is None else f"{100 * share:.1f}%"
 
 

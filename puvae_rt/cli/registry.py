@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video", "--slo is missed"),
         "demo camera": Entry("demo_camera", "purify a camera, with keys", "demos.camera", "--slo is missed"),
         "demo web": Entry("demo_web", "show the purifier at work in a web page", "demos.web", "--slo is missed"),
+        "demo driving": Entry("demo_driving", "read traffic signs on the road", "demos.driving", "--slo is missed"),
         "demo make-clip": Entry("demo_make_clip", "write a clip of handwritten digits", "demos.make_clip"),
     },
     TRAIN: {

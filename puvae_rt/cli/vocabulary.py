@@ -45,6 +45,7 @@ FLAGS = {
     "--out": Meaning("what is written: the file or folder", _PATH),
     "--policy": Meaning("frames that are kept for a demo slower than its source", ("str",)),
     "--precision": Meaning("number format of an engine, or of a training's multiplications", ("str",)),
+    "--prior": Meaning("whether the model's prior takes part in the choice", ("str",)),
     "--race": Meaning("baseline that purifies the same digits", ("str",)),
     "--ranks": Meaning("ranks of PuVAE's large layers: FC1, FC2, trunk", ("tuple[int, int, int]",)),
     "--rate": Meaning("frames a second", ("float", "float | str")),

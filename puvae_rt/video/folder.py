@@ -66,7 +66,7 @@ class FolderSource:
             if size not in (None, image.shape):
                 self.counts[EventKind.RESIZED.value] += 1
             size = image.shape
-            yield Frame(image, index, self._truth_of(place), time.monotonic(), seconds=place / self.fps)
+            yield Frame(image, index, self._truth_of(place), time.monotonic(), seconds=place / self.fps, name=path.name)
             index += 1
         if not index:
             raise VideoError(f"{self.name}: none of its {len(self._paths)} images can be read; they are damaged")

@@ -36,6 +36,7 @@ class Frame:
         captured: seconds of time.monotonic(), which no change of the system's clock moves; None where nobody looked.
         clock: where `captured` comes from.
         seconds: its place in a file, from the beginning.
+        name: of its file, in a folder of images; else empty.
     """
 
     image: Pixels
@@ -44,3 +45,4 @@ class Frame:
     captured: float | None = None
     clock: str = READ_CLOCK
     seconds: float | None = None
+    name: str = ""

@@ -172,7 +172,7 @@ def complete(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (("b",), ["build", "bench"]),
-        (("demo", ""), ["video", "camera", "web", "make-clip"]),
+        (("demo", ""), ["video", "camera", "web", "driving", "make-clip"]),
         (("build", "--prec"), ["--precision"]),
         (("build", "--precision", ""), ["fp32", "fp16"]),
         (("build", "--precision", "fp1"), ["fp16"]),

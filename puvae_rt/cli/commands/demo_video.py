@@ -69,8 +69,10 @@ def run(options: Options) -> Outcome:
     return play(options, shared.own("demos.video").run)
 
 
-def play(options: StreamOptions, work: Callable[..., dict[str, Any]]) -> Outcome:
-    """What `work`, a demo's `run`, has found, with signals and exit code."""
+def play(
+    options: Any, work: Callable[..., dict[str, Any]], table: Callable[[dict[str, Any]], str] | None = None
+) -> Outcome:
+    """What `work`, a demo's `run`, has found, with signals and exit code; `table` makes the text of it."""
     stopping = shared.own("demos.play.stopping")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     with stopping.Stop() as stop:
@@ -78,7 +80,7 @@ def play(options: StreamOptions, work: Callable[..., dict[str, Any]]) -> Outcome
             document = work(options, stop, shared.note)
         except stopping.Stopped:
             raise signals.Stopped(stop.code - signals.SIGNALLED) from None
-    text = shared.own("demos.play.report").table(document)
+    text = (table or shared.own("demos.play.report").table)(document)
     if document["frames"] and options.video is not None:
         text += f"\n{'stopped, ' if stop.code else ''}written: {options.video}"
     kept = document["slo"] is None or document["slo"]["kept"]
