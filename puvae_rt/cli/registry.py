@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "build": Entry("build", "compile a model for a target into a bundle", "export.build", "the quality gate"),
         "purify": Entry("purify", "purify folders, tables and videos, here or on a cluster", "puvae_rt.purify"),
         "verify": Entry("verify", "compare a bundle with its FP32 reference", "export.verify", "a limit of the gate"),
+        "diff": Entry("diff", "say in which fields two bundles differ", "export.diff", "the bundles differ"),
         "bench": Entry("bench", "time engines side by side", "puvae_rt.bench", "--compare or --slo"),
         "doctor": Entry("doctor", "say what this machine is ready for", "puvae_rt.doctor", "--target is not ready"),
         "demo video": Entry("demo_video", "purify a camera or a video and show it", "demos.video", "--slo is missed"),
