@@ -91,18 +91,21 @@ def test_settings_reach_everybody(site: Site) -> None:
 
 def test_a_pause_holds_the_stream(site: Site) -> None:
     with site.socket("/ws/stream") as viewer:
+        site.frames(viewer, 1)  # frames come; where the pause is first, none does
         viewer.send('{"paused": true}')
-        messages = [site.frames(viewer, 1)[0][0]["tuning"]["paused"]]
-        while True:  # what was under way still comes
-            try:
-                document, _ = unpacked(viewer.recv(1))
-            except TimeoutError:
-                break
-            viewer.send("shown")
-            messages.append(document["tuning"]["paused"])
-        assert messages[-1]
-        assert get(f"{site.origin}/readyz")[0] == 200
-        viewer.send('{"paused": false}')
+        try:
+            messages = list[bool]()
+            while True:  # what was under way still comes
+                try:
+                    document, _ = unpacked(viewer.recv(SECONDS if True not in messages else 1))
+                except TimeoutError:
+                    break
+                viewer.send("shown")
+                messages.append(document["tuning"]["paused"])
+            assert messages and messages[-1]
+            assert get(f"{site.origin}/readyz")[0] == 200
+        finally:
+            viewer.send('{"paused": false}')  # for the tests behind this one
         site.frames(viewer, 2)
 
 
